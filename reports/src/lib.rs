@@ -2,4 +2,6 @@
 //!
 //! Knows no sockets and no processes; the only I/O is reading and writing results.
 
+pub mod histogram;
 pub mod schema;
+pub mod statistics;

@@ -100,7 +100,7 @@ pub struct CaseResult {
     pub redis: Option<ProcessCost>,
     /// Cost of the load generator itself.
     pub generator: ProcessCost,
-    /// Latency histogram in nanoseconds: HdrHistogram V2, compressed, base64.
+    /// Latency histogram in nanoseconds: `HdrHistogram` V2, compressed, base64.
     pub histogram: String,
     /// The same for service latency.
     #[serde(default)]
