@@ -1,5 +1,5 @@
 //! Latency histograms as they are recorded and as they stand in a result: nanoseconds, three significant
-//! digits, HdrHistogram's V2 compressed format behind base64, so that any `HdrHistogram` tool reads them.
+//! digits, `HdrHistogram`'s V2 compressed format behind base64, so that any `HdrHistogram` tool reads them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -5,3 +5,4 @@
 pub mod histogram;
 pub mod schema;
 pub mod statistics;
+pub mod store;

@@ -1,0 +1,22 @@
+//! Writes the made-up results and their reports into a folder, to look at them:
+//! `cargo run -p lastmile-reports --example sample_reports -- FOLDER`.
+
+#[path = "../tests/sample/mod.rs"]
+mod sample;
+
+use std::path::PathBuf;
+
+use lastmile_reports::store;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: sample_reports FOLDER")?);
+    std::fs::create_dir_all(&folder)?;
+    for (name, result) in [
+        ("first-light", sample::first_light()),
+        ("a-minute", sample::a_minute()),
+        ("sweep", sample::sweep(60, 600)),
+    ] {
+        store::write(&folder.join(format!("{name}.json")), &result)?;
+    }
+    Ok(())
+}
