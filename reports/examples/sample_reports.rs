@@ -6,7 +6,8 @@ mod sample;
 
 use std::path::PathBuf;
 
-use lastmile_reports::store;
+use lastmile_reports::terminal::TerminalOptions;
+use lastmile_reports::{markdown, store, terminal};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: sample_reports FOLDER")?);
@@ -17,6 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("sweep", sample::sweep(60, 600)),
     ] {
         store::write(&folder.join(format!("{name}.json")), &result)?;
+        store::write_text(&folder.join(format!("{name}.md")), &markdown::render(&result))?;
+        if result.cases.len() <= 10 {
+            println!("{}", terminal::render(&result, &TerminalOptions { width: 160, color: true }));
+        }
     }
     Ok(())
 }

@@ -2,7 +2,12 @@
 //!
 //! Knows no sockets and no processes; the only I/O is reading and writing results.
 
+pub mod checks;
+pub mod figures;
 pub mod histogram;
+pub mod markdown;
 pub mod schema;
 pub mod statistics;
 pub mod store;
+pub mod terminal;
+pub mod view;

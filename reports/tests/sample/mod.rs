@@ -200,7 +200,7 @@ fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
         delivered: 0,
     };
     for second in 0..load.seconds {
-        let mut of_second = new_latency_histogram();
+        let mut of_second = Vec::new();
         for _ in 0..load.rate {
             let slip_us = 4.0 + 9.0 * random.uniform();
             drawn.slip.record((slip_us * 1_000.0) as u64).expect("inside the range");
@@ -213,19 +213,22 @@ fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
                 let own_us = character.base_us + character.step_us * f64::from(subscriber);
                 let service_us = own_us * factor * (1.0 + 0.05 * random.uniform()) + stall_us;
                 drawn.service.record((service_us * 1_000.0) as u64).expect("inside the range");
-                of_second.record(((service_us + slip_us) * 1_000.0) as u64).expect("inside the range");
-                drawn.delivered += 1;
+                let latency_us = service_us + slip_us;
+                drawn.latency.record((latency_us * 1_000.0) as u64).expect("inside the range");
+                of_second.push(latency_us);
             }
         }
+        drawn.delivered += of_second.len() as u64;
+        of_second.sort_by(f64::total_cmp);
+        let at = |quantile: f64| of_second.get((of_second.len() as f64 * quantile) as usize).copied();
         drawn.timeline.push(TimelinePoint {
             second,
             published: u64::from(load.rate),
-            delivered: of_second.len(),
-            p50_us: Some(of_second.value_at_quantile(0.5) as f64 / 1_000.0),
-            p99_us: Some(of_second.value_at_quantile(0.99) as f64 / 1_000.0),
-            max_us: Some(of_second.max() as f64 / 1_000.0),
+            delivered: of_second.len() as u64,
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            max_us: of_second.last().copied(),
         });
-        drawn.latency.add(&of_second).expect("the same layout");
     }
     drawn
 }

@@ -1,6 +1,12 @@
 //! Quantiles and how far a run resolves them. Knows nothing of protocols.
 
+mod distribution;
+mod trend;
+
 use hdrhistogram::Histogram;
+
+pub use distribution::{Distribution, Interval};
+pub use trend::{halves, mann_kendall_p, median};
 
 use crate::schema::LatencySummary;
 
@@ -25,6 +31,14 @@ pub fn samples_to_resolve(quantile: f64) -> u64 {
 /// Whether this many independent samples resolve the quantile.
 pub fn resolves(quantile: f64, samples: u64) -> bool {
     samples >= samples_to_resolve(quantile)
+}
+
+/// The highest quantile that this many independent samples resolve: where a curve ends.
+pub fn highest_resolved(samples: u64) -> f64 {
+    match samples {
+        0 => 0.0,
+        _ => (1.0 - RESOLUTION_CONFIDENCE).powf(1.0 / samples as f64),
+    }
 }
 
 /// The value at a quantile in microseconds, `None` where the samples don't resolve it or nothing was recorded.
@@ -89,6 +103,16 @@ mod tests {
             assert!(1.0 - f64::powi(quantile, n) >= RESOLUTION_CONFIDENCE, "{quantile}");
             assert!(1.0 - f64::powi(quantile, n - 1) < RESOLUTION_CONFIDENCE, "{quantile}");
         }
+    }
+
+    #[test]
+    fn the_highest_resolved_quantile_is_where_the_rule_turns() {
+        for samples in [1, 5, 29, 299, 1_000, 2_995, 1_000_000] {
+            let highest = highest_resolved(samples);
+            assert!(resolves(highest - 1e-9, samples), "{samples}");
+            assert!(!resolves(highest + 1e-7, samples), "{samples}");
+        }
+        assert!(highest_resolved(0) <= 0.0);
     }
 
     #[test]

@@ -1,0 +1,200 @@
+//! Whether a result may be believed, as far as the result itself can tell.
+//!
+//! Pure functions of the result: they judge what stands in it, so a stored result is judged as a fresh one is.
+
+use crate::figures::{fixed, percent, plain, time_us, whole};
+use crate::schema::{CaseResult, RunResult};
+use crate::statistics::{halves, mann_kendall_p};
+use crate::view::style::is_reliable;
+
+/// What a result is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// No check has an objection.
+    Valid,
+    /// Something may have touched the figures; the reasons say what.
+    Suspect,
+    /// The figures don't measure what they claim to; the reasons say why.
+    Invalid,
+}
+
+impl Verdict {
+    /// As it heads a report.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::Suspect => "SUSPECT",
+            Self::Invalid => "INVALID",
+        }
+    }
+}
+
+/// One check and what it found in every case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// Its name, a word or two.
+    pub name: &'static str,
+    /// What must hold.
+    pub rule: &'static str,
+    /// What was found, one entry a case in their order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What a check found in one case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The rule holds.
+    Holds,
+    /// The result lacks what the rule is about; why.
+    NotJudged(String),
+    /// The rule is broken in a way that may have touched the figures; how.
+    Suspect(String),
+    /// The rule is broken in a way that takes the figures' meaning; how.
+    Invalid(String),
+}
+
+/// A check's name, its rule and how it judges one case.
+type Rule = (&'static str, &'static str, fn(&CaseResult) -> Outcome);
+
+/// All checks, in the order of their weight.
+const RULES: [Rule; 8] = [
+    ("deliveries", "something was expected and something arrived", deliveries),
+    ("accounting", "no corrupt message; a reliable protocol loses, repeats and reorders nothing", accounting),
+    ("achieved rate", "at least 99 % of the planned rate was published", achieved_rate),
+    ("schedule", "the publisher's slip at p99 is within 5 % of the median latency, or 100 µs", schedule),
+    (
+        "generator cost",
+        "a receipt costs the generator less CPU than its delivery costs the server",
+        generator_cost,
+    ),
+    (
+        "steady state",
+        "the median of each second does not trend and its halves differ by at most 10 %",
+        steady_state,
+    ),
+    ("range", "every latency could be recorded", range),
+    ("completeness", "no interrupt and no errors", completeness),
+];
+
+/// Runs all checks over a result.
+pub fn judge(result: &RunResult) -> Vec<Check> {
+    RULES
+        .iter()
+        .map(|(name, rule, judge)| Check { name, rule, outcomes: result.cases.iter().map(judge).collect() })
+        .collect()
+}
+
+/// The worst of all outcomes. A result without cases measured nothing and is invalid.
+pub fn verdict(result: &RunResult, checks: &[Check]) -> Verdict {
+    if result.cases.is_empty() {
+        return Verdict::Invalid;
+    }
+    let of_cases = checks.iter().flat_map(|check| &check.outcomes).map(|outcome| match outcome {
+        Outcome::Holds | Outcome::NotJudged(_) => Verdict::Valid,
+        Outcome::Suspect(_) => Verdict::Suspect,
+        Outcome::Invalid(_) => Verdict::Invalid,
+    });
+    let of_run = if result.interrupted { Verdict::Suspect } else { Verdict::Valid };
+    of_cases.fold(of_run, Verdict::max)
+}
+
+fn deliveries(case: &CaseResult) -> Outcome {
+    match (case.accounting.expected, case.accounting.delivered) {
+        (0, _) => Outcome::Invalid("nothing was expected, so nothing was measured".to_owned()),
+        (expected, 0) => Outcome::Invalid(format!("none of {} expected deliveries arrived", whole(expected))),
+        _ => Outcome::Holds,
+    }
+}
+
+fn accounting(case: &CaseResult) -> Outcome {
+    let books = &case.accounting;
+    if books.delivered.checked_add(books.lost) != Some(books.expected) {
+        return Outcome::Invalid(format!(
+            "the books don't balance: {} delivered and {} lost of {} expected",
+            whole(books.delivered),
+            whole(books.lost),
+            whole(books.expected)
+        ));
+    }
+    let reliable = is_reliable(&case.protocol);
+    let faults: Vec<String> = [
+        (books.corrupt, "corrupt", true),
+        (books.lost, "lost", reliable),
+        (books.duplicated, "duplicated", reliable),
+        (books.reordered, "reordered", reliable),
+    ]
+    .into_iter()
+    .filter(|(count, _, counts)| *counts && *count > 0)
+    .map(|(count, what, _)| format!("{} {what} ({})", whole(count), percent(count, books.expected)))
+    .collect();
+    if faults.is_empty() { Outcome::Holds } else { Outcome::Invalid(faults.join(", ")) }
+}
+
+fn achieved_rate(case: &CaseResult) -> Outcome {
+    match case.achieved_rate {
+        None => Outcome::NotJudged("the achieved rate is not in the result".to_owned()),
+        Some(achieved) if achieved < 0.99 * case.rate => Outcome::Invalid(format!(
+            "{} of {} messages/s were published",
+            fixed(achieved, 1),
+            plain(case.rate)
+        )),
+        Some(_) => Outcome::Holds,
+    }
+}
+
+fn schedule(case: &CaseResult) -> Outcome {
+    let (Some(slip_us), Some(median_us)) =
+        (case.schedule_slip_us.and_then(|slip| slip.p99), case.latency_us.p50)
+    else {
+        return Outcome::NotJudged("the p99 of the slip is not resolved".to_owned());
+    };
+    if slip_us > (0.05 * median_us).max(100.0) {
+        return Outcome::Invalid(format!(
+            "p99 of the slip is {} at a median latency of {}",
+            time_us(slip_us),
+            time_us(median_us)
+        ));
+    }
+    Outcome::Holds
+}
+
+fn generator_cost(case: &CaseResult) -> Outcome {
+    match (case.generator.cpu_us_per_delivery, case.server.cpu_us_per_delivery) {
+        (Some(generator_us), Some(server_us)) if generator_us >= server_us => Outcome::Suspect(format!(
+            "a receipt cost the generator {}, its delivery the server {}",
+            time_us(generator_us),
+            time_us(server_us)
+        )),
+        (Some(_), Some(_)) => Outcome::Holds,
+        _ => Outcome::NotJudged("a process could not be observed".to_owned()),
+    }
+}
+
+fn steady_state(case: &CaseResult) -> Outcome {
+    let medians: Vec<f64> = case.timeline.iter().filter_map(|point| point.p50_us).collect();
+    let Some((p, (first, second))) = mann_kendall_p(&medians).zip(halves(&medians)) else {
+        return Outcome::NotJudged("fewer than 8 seconds were measured".to_owned());
+    };
+    if p < 0.01 && (second - first).abs() > 0.1 * first.min(second) {
+        return Outcome::Suspect(format!(
+            "the median went from {} in the first half to {} in the second",
+            time_us(first),
+            time_us(second)
+        ));
+    }
+    Outcome::Holds
+}
+
+fn range(case: &CaseResult) -> Outcome {
+    match case.out_of_range {
+        0 => Outcome::Holds,
+        count => Outcome::Suspect(format!("{} latencies were negative or beyond 600 s", whole(count))),
+    }
+}
+
+fn completeness(case: &CaseResult) -> Outcome {
+    let errors = case.errors.iter().map(|(text, count)| format!("{text} ({}×)", whole(*count)));
+    let interrupt = case.interrupted.then(|| format!("interrupted after {} s", plain(case.duration_s)));
+    let faults: Vec<String> = interrupt.into_iter().chain(errors).collect();
+    if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(faults.join("; ")) }
+}

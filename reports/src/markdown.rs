@@ -1,0 +1,125 @@
+//! A result as Markdown that reads well in a pull request, and as plain text too.
+
+use std::fmt::Write;
+
+use crate::schema::RunResult;
+use crate::view::Report;
+use crate::view::table::{Table, Tone};
+
+/// Draws a result.
+pub fn render(result: &RunResult) -> String {
+    render_report(&Report::of(result))
+}
+
+/// Draws a view.
+pub fn render_report(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string can't fail.
+    let _ = writeln!(text, "### {}\n", escape(&report.title));
+    let _ = writeln!(text, "**{}**: {}\n", report.verdict.word(), escape(&report.verdict_reason));
+    if !report.objections.is_empty() {
+        for objection in &report.objections {
+            let _ = writeln!(
+                text,
+                "- **{}**, {}: {}",
+                escape(&objection.case),
+                escape(&objection.check),
+                escape(&objection.finding)
+            );
+        }
+        text.push('\n');
+    }
+    text.push_str(&table(&report.matrix));
+    text.push('\n');
+    for sentence in &report.summary {
+        let _ = writeln!(text, "{}\n", escape(sentence));
+    }
+    details(&mut text, report);
+    text
+}
+
+/// What not everyone needs, folded away.
+fn details(text: &mut String, report: &Report) {
+    text.push_str("<details><summary>Stages, resources, environment and command</summary>\n\n");
+    for part in [&report.stages, &report.resources] {
+        let _ = writeln!(text, "**{}**\n\n{}", escape(&part.caption), table(part));
+    }
+    for (name, value) in report.conditions.iter().chain(&report.environment) {
+        let _ = writeln!(text, "- {}: {}", escape(name), escape(value));
+    }
+    let _ = writeln!(text, "- started: {}", escape(&report.started_at));
+    let _ = writeln!(text, "- seed: {}\n", escape(&report.seed));
+    // A fence longer than any run of backticks inside can't be closed from inside.
+    let fence = "`".repeat(longest_run(&report.command, '`').max(2) + 1);
+    let command = report.command.replace(['\r', '\n'], " ");
+    let _ = writeln!(text, "{fence}sh\n{command}\n{fence}\n\n</details>");
+}
+
+/// A table with padded cells, so that it reads without being drawn too.
+fn table(table: &Table) -> String {
+    let head = |index: usize| {
+        let column = &table.columns[index];
+        let group = if column.group.is_empty() || is_plain_group(&column.group) {
+            String::new()
+        } else {
+            format!("{} ", column.group)
+        };
+        let unit = if column.unit.is_empty() { String::new() } else { format!(" ({})", column.unit) };
+        escape(&format!("{group}{}{unit}", column.name))
+    };
+    let cell = |row: usize, index: usize| {
+        let cell = &table.rows[row].cells[index];
+        let text = escape(&cell.text);
+        if cell.tone == Tone::Bad { format!("**{text}**") } else { text }
+    };
+    let mut lines: Vec<String> = vec!["|".to_owned(); table.rows.len() + 2];
+    for index in 0..table.columns.len() {
+        let texts: Vec<String> =
+            std::iter::once(head(index)).chain((0..table.rows.len()).map(|row| cell(row, index))).collect();
+        let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(3);
+        let numeric = table.columns[index].numeric;
+        let mut texts = texts.into_iter();
+        for (number, line) in lines.iter_mut().enumerate() {
+            if number == 1 {
+                let _ = write!(line, " {}{} |", "-".repeat(width - 1), if numeric { ':' } else { '-' });
+                continue;
+            }
+            let text = texts.next().unwrap_or_default();
+            let space = " ".repeat(width - text.chars().count());
+            let padded = if numeric { space + &text } else { text + &space };
+            let _ = write!(line, " {padded} |");
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Groups whose columns are understood without them.
+fn is_plain_group(group: &str) -> bool {
+    matches!(group, "latency" | "deliveries" | "cost" | "load" | "beside")
+}
+
+/// Text that stays text: no markup, no HTML, no end of a cell or a line.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' => {
+                escaped.push('\\');
+                escaped.push(character);
+            }
+            // Otherwise a name in a result would call people on the forge.
+            '@' => escaped.push_str("&#64;"),
+            character if character.is_control() => escaped.push(' '),
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// The longest run of a character.
+fn longest_run(text: &str, character: char) -> usize {
+    text.split(|other| other != character).map(str::len).max().unwrap_or(0)
+}

@@ -1,0 +1,189 @@
+//! A result in the terminal: verdict, one aligned table with the protocols side by side, and what was found.
+
+use std::fmt::Write;
+
+use crate::checks::Verdict;
+use crate::schema::RunResult;
+use crate::view::Report;
+use crate::view::table::{Cell, Table, Tone};
+
+/// How the terminal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalOptions {
+    /// Columns of the terminal; a table that is wider is broken into parts that fit.
+    pub width: usize,
+    /// Whether colour may be used; the caller knows about `NO_COLOR` and whether it is a terminal at all.
+    pub color: bool,
+}
+
+impl Default for TerminalOptions {
+    fn default() -> Self {
+        Self { width: 100, color: false }
+    }
+}
+
+/// Spaces between two columns.
+const GAP: usize = 2;
+/// No table is squeezed below this, however narrow the terminal.
+const NARROWEST: usize = 40;
+
+/// Draws a result.
+pub fn render(result: &RunResult, options: &TerminalOptions) -> String {
+    render_report(&Report::of(result), options)
+}
+
+/// Draws a view.
+pub fn render_report(report: &Report, options: &TerminalOptions) -> String {
+    let paint = Paint { color: options.color };
+    let width = options.width.max(NARROWEST);
+    let mut text = String::new();
+    paragraph(&mut text, &paint.bold(&clean(&report.title)), &report.title, width, "");
+    verdict(&mut text, report, width, paint);
+    text.push('\n');
+    text.push_str(&table(&report.matrix, width, paint));
+    if !report.summary.is_empty() {
+        text.push('\n');
+    }
+    for sentence in &report.summary {
+        paragraph(&mut text, sentence, sentence, width, "  ");
+    }
+    text
+}
+
+/// Whether to believe what follows, and why not.
+fn verdict(text: &mut String, report: &Report, width: usize, paint: Paint) {
+    let word = report.verdict.word();
+    let plain = format!("{word}: {}", report.verdict_reason);
+    let painted = format!("{}: {}", paint.verdict(report.verdict, word), report.verdict_reason);
+    paragraph(text, &painted, &plain, width, "  ");
+    for objection in &report.objections {
+        let line = format!("- {}, {}: {}", objection.case, objection.check, objection.finding);
+        paragraph(text, &line, &line, width, "  ");
+    }
+}
+
+/// Draws a table within a width, in as many parts as it takes; each part repeats the first column.
+fn table(table: &Table, width: usize, paint: Paint) -> String {
+    let widths: Vec<usize> = (0..table.columns.len()).map(|index| column_width(table, index)).collect();
+    let mut text = String::new();
+    for (number, part) in parts(&widths, width).into_iter().enumerate() {
+        if number > 0 {
+            text.push('\n');
+        }
+        let columns: Vec<usize> = std::iter::once(0).chain(part).collect();
+        let line = |of: &dyn Fn(usize) -> (String, Tone)| {
+            let cells = columns.iter().map(|index| {
+                let (cell, tone) = of(*index);
+                let cell = clean(&cell);
+                let space = " ".repeat(widths[*index].saturating_sub(cell.chars().count()));
+                let painted = paint.tone(tone, &cell);
+                if table.columns[*index].numeric { space + &painted } else { painted + &space }
+            });
+            let line = cells.collect::<Vec<_>>().join(&" ".repeat(GAP));
+            format!("{}\n", line.trim_end())
+        };
+        text.push_str(&line(&|index| (table.columns[index].name.clone(), Tone::Plain)));
+        if columns.iter().any(|index| !table.columns[*index].unit.is_empty()) {
+            text.push_str(&line(&|index| (table.columns[index].unit.clone(), Tone::Quiet)));
+        }
+        let total = columns.iter().map(|index| widths[*index]).sum::<usize>() + GAP * (columns.len() - 1);
+        let _ = writeln!(text, "{}", "─".repeat(total));
+        for row in &table.rows {
+            text.push_str(&line(&|index| {
+                row.cells
+                    .get(index)
+                    .map_or_else(Default::default, |Cell { text, tone, .. }| (text.clone(), *tone))
+            }));
+        }
+    }
+    text
+}
+
+/// The columns after the first, packed into parts that fit beside it.
+fn parts(widths: &[usize], width: usize) -> Vec<Vec<usize>> {
+    let Some((first, others)) = widths.split_first() else { return Vec::new() };
+    let mut parts: Vec<Vec<usize>> = vec![Vec::new()];
+    let mut used = *first;
+    for (index, column) in others.iter().enumerate() {
+        let current = parts.last_mut().expect("there is always a part");
+        if used + GAP + column > width && !current.is_empty() {
+            parts.push(vec![index + 1]);
+            used = first + GAP + column;
+        } else {
+            current.push(index + 1);
+            used += GAP + column;
+        }
+    }
+    parts
+}
+
+fn column_width(table: &Table, index: usize) -> usize {
+    let column = &table.columns[index];
+    let cells = table.rows.iter().filter_map(|row| row.cells.get(index)).map(|cell| clean(&cell.text));
+    cells
+        .chain([clean(&column.name), clean(&column.unit)])
+        .map(|text| text.chars().count())
+        .max()
+        .unwrap_or(0)
+}
+
+/// Appends text broken into lines; `measured` is the text without colour. Painted text must fit in words as it is.
+fn paragraph(text: &mut String, painted: &str, measured: &str, width: usize, indent: &str) {
+    let mut used = 0;
+    for (painted, measured) in painted.split(' ').zip(measured.split(' ')) {
+        let length = measured.chars().count();
+        if used > 0 && used + 1 + length > width {
+            text.push('\n');
+            text.push_str(indent);
+            used = indent.len();
+        } else if used > 0 {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(&if painted == measured { clean(painted) } else { painted.to_owned() });
+        used += length;
+    }
+    text.push('\n');
+}
+
+/// Text without control characters: a name in a result must not move the cursor or ring the bell.
+fn clean(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+}
+
+/// Colours, or none.
+#[derive(Clone, Copy)]
+struct Paint {
+    color: bool,
+}
+
+impl Paint {
+    fn code(self, code: &str, text: &str) -> String {
+        if self.color && !text.is_empty() {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.code("1", text)
+    }
+
+    fn tone(self, tone: Tone, text: &str) -> String {
+        match tone {
+            Tone::Plain => text.to_owned(),
+            Tone::Quiet | Tone::Absent => self.code("2", text),
+            Tone::Bad => self.code("1;31", text),
+        }
+    }
+
+    fn verdict(self, verdict: Verdict, text: &str) -> String {
+        let code = match verdict {
+            Verdict::Valid => "1;32",
+            Verdict::Suspect => "1;33",
+            Verdict::Invalid => "1;31",
+        };
+        self.code(code, text)
+    }
+}

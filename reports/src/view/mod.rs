@@ -1,0 +1,285 @@
+//! What a report says: verdict, sentences, tables and series, computed once from a result. Terminal, Markdown and
+//! HTML draw the same view, so they can't disagree.
+
+pub mod loads;
+pub mod series;
+pub mod style;
+mod summary;
+pub mod table;
+mod tables;
+
+use crate::checks::{self, Check, Outcome, Verdict};
+use crate::figures::{bytes, percent, plain, whole};
+use crate::schema::{CaseResult, RunResult};
+use crate::statistics::Distribution;
+
+use loads::Loads;
+use series::{Curve, TimeSeries};
+use table::Table;
+
+/// Everything a report of one run says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What was compared: `ws, sse, wt-stream: 100 subscribers, 100 msg/s, 256 B`.
+    pub title: String,
+    /// What the result is worth.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub verdict_reason: String,
+    /// What each broken check found, worst first.
+    pub objections: Vec<Objection>,
+    /// What the result says, in plain sentences.
+    pub summary: Vec<String>,
+    /// Latency, losses and cost side by side.
+    pub matrix: Table,
+    /// The plots, one group for each load.
+    pub groups: Vec<Group>,
+    /// What became of every expected delivery.
+    pub accounting: Table,
+    /// Where the time goes.
+    pub stages: Table,
+    /// What it costs.
+    pub resources: Table,
+    /// Every check, its rule and how many cases it holds for.
+    pub checks: Vec<CheckLine>,
+    /// Machine and versions, as name and value.
+    pub environment: Vec<(String, String)>,
+    /// Conditions that hold for every case, as name and value.
+    pub conditions: Vec<(String, String)>,
+    /// The exact command.
+    pub command: String,
+    /// The seed.
+    pub seed: String,
+    /// When the run started.
+    pub started_at: String,
+}
+
+/// A check that does not hold for a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Objection {
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// The check's name.
+    pub check: String,
+    /// The case.
+    pub case: String,
+    /// What was found.
+    pub finding: String,
+}
+
+/// A check in one line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckLine {
+    /// Its name.
+    pub name: String,
+    /// What must hold.
+    pub rule: String,
+    /// The worst it found.
+    pub verdict: Verdict,
+    /// `holds for all 5 cases`, or for how many it does.
+    pub outcome: String,
+}
+
+/// The plots of the cases under one load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// What sets the load apart; empty where the result has only one.
+    pub heading: String,
+    /// Percentile curves.
+    pub curves: Vec<Curve>,
+    /// The fewest publishes of a case, which decide how far its curve goes.
+    pub publishes: u64,
+    /// The median of each second.
+    pub p50_over_time: Vec<TimeSeries>,
+    /// The 99th percentile of each second.
+    pub p99_over_time: Vec<TimeSeries>,
+}
+
+impl Report {
+    /// Computes the view of a result.
+    pub fn of(result: &RunResult) -> Self {
+        let loads = Loads::of(result);
+        let found = checks::judge(result);
+        let verdict = checks::verdict(result, &found);
+        let objections = objections(result, &loads, &found);
+        let measured: Vec<(Group, Vec<String>)> = loads
+            .groups(result)
+            .into_iter()
+            .map(|(load, cases)| group(loads.distinction(&load), &cases))
+            .collect();
+        // With several loads each group has its own sentences; a head with all of them would be read by nobody.
+        let summary = match measured.as_slice() {
+            [(_, sentences)] => sentences.clone(),
+            many => summary_of_many(result, many),
+        };
+        Self {
+            title: title(result, &loads),
+            verdict,
+            verdict_reason: verdict_reason(result, &found, objections.len()),
+            objections,
+            summary,
+            matrix: tables::matrix(result),
+            groups: measured.into_iter().map(|(group, _)| group).collect(),
+            accounting: tables::accounting(result),
+            stages: tables::stages(result),
+            resources: tables::resources(result),
+            checks: found.iter().map(|check| check_line(check, result.cases.len())).collect(),
+            environment: environment(result),
+            conditions: conditions(result),
+            command: result.command.clone(),
+            seed: result.seed.to_string(),
+            started_at: result.started_at.clone(),
+        }
+    }
+}
+
+fn title(result: &RunResult, loads: &Loads) -> String {
+    let mut protocols: Vec<&str> = Vec::new();
+    for case in &result.cases {
+        if !protocols.contains(&case.protocol.as_str()) {
+            protocols.push(&case.protocol);
+        }
+    }
+    match loads.shared() {
+        _ if protocols.is_empty() => "No case was measured".to_owned(),
+        shared if shared.is_empty() => protocols.join(", "),
+        shared => format!("{}: {shared}", protocols.join(", ")),
+    }
+}
+
+/// The plots and sentences of the cases under one load.
+fn group(heading: String, cases: &[&CaseResult]) -> (Group, Vec<String>) {
+    let distributions: Vec<Distribution> = cases.iter().map(|case| series::distribution(case)).collect();
+    let measured: Vec<_> = cases.iter().copied().zip(&distributions).collect();
+    let group = Group {
+        heading,
+        curves: measured
+            .iter()
+            .filter_map(|(case, distribution)| series::curve(case, distribution))
+            .collect(),
+        publishes: cases.iter().map(|case| series::samples(case)).min().unwrap_or(0),
+        p50_over_time: cases
+            .iter()
+            .filter_map(|case| series::over_time(case, |point| point.p50_us))
+            .collect(),
+        p99_over_time: cases
+            .iter()
+            .filter_map(|case| series::over_time(case, |point| point.p99_us))
+            .collect(),
+    };
+    (group, summary::sentences(&measured))
+}
+
+/// The head of a result with several loads, or none.
+fn summary_of_many(result: &RunResult, groups: &[(Group, Vec<String>)]) -> Vec<String> {
+    let expected: u64 = result.cases.iter().map(|case| case.accounting.expected).sum();
+    let lost: u64 = result.cases.iter().map(|case| case.accounting.lost).sum();
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let losses = if lost == 0 {
+        format!("All {} expected deliveries arrived.", whole(expected))
+    } else {
+        format!(
+            "{} of {} expected deliveries were lost ({}).",
+            whole(lost),
+            whole(expected),
+            percent(lost, expected)
+        )
+    };
+    vec![format!("{} cases under {} loads.", result.cases.len(), groups.len()), losses]
+}
+
+fn verdict_reason(result: &RunResult, checks: &[Check], objections: usize) -> String {
+    if result.cases.is_empty() {
+        return "nothing was measured".to_owned();
+    }
+    let interrupted = if result.interrupted { "the run was interrupted; " } else { "" };
+    match objections {
+        0 => format!("{interrupted}all {} checks that this result can answer hold", checks.len()),
+        1 => format!("{interrupted}one check objects"),
+        many => format!("{interrupted}{many} objections"),
+    }
+}
+
+fn objections(result: &RunResult, loads: &Loads, checks: &[Check]) -> Vec<Objection> {
+    let mut objections: Vec<Objection> = Vec::new();
+    for check in checks {
+        for (case, outcome) in result.cases.iter().zip(&check.outcomes) {
+            let (verdict, finding) = match outcome {
+                Outcome::Holds | Outcome::NotJudged(_) => continue,
+                Outcome::Suspect(finding) => (Verdict::Suspect, finding),
+                Outcome::Invalid(finding) => (Verdict::Invalid, finding),
+            };
+            objections.push(Objection {
+                verdict,
+                check: check.name.to_owned(),
+                case: loads.name_of(case),
+                finding: finding.clone(),
+            });
+        }
+    }
+    objections.sort_by_key(|objection| std::cmp::Reverse(objection.verdict));
+    objections
+}
+
+fn check_line(check: &Check, cases: usize) -> CheckLine {
+    let count =
+        |wanted: fn(&Outcome) -> bool| check.outcomes.iter().filter(|outcome| wanted(outcome)).count();
+    let holds = count(|outcome| matches!(outcome, Outcome::Holds));
+    let unjudged = count(|outcome| matches!(outcome, Outcome::NotJudged(_)));
+    let suspect = count(|outcome| matches!(outcome, Outcome::Suspect(_)));
+    let invalid = count(|outcome| matches!(outcome, Outcome::Invalid(_)));
+    let reason = check.outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::NotJudged(reason) => Some(reason.as_str()),
+        _ => None,
+    });
+    let outcome = match (holds, unjudged) {
+        _ if suspect + invalid > 0 => format!("broken in {} of {cases} cases", suspect + invalid),
+        (0, _) => format!("not judged: {}", reason.unwrap_or("no case")),
+        (_, 0) => "holds".to_owned(),
+        _ => format!(
+            "holds in {holds} of {cases} cases, the others are not judged: {}",
+            reason.unwrap_or_default()
+        ),
+    };
+    let verdict = match (invalid, suspect) {
+        (0, 0) => Verdict::Valid,
+        (0, _) => Verdict::Suspect,
+        _ => Verdict::Invalid,
+    };
+    CheckLine { name: check.name.to_owned(), rule: check.rule.to_owned(), verdict, outcome }
+}
+
+fn environment(result: &RunResult) -> Vec<(String, String)> {
+    let environment = &result.environment;
+    let mut facts = vec![
+        ("processor".to_owned(), environment.cpu.clone()),
+        ("cores".to_owned(), environment.cores.to_string()),
+        ("memory".to_owned(), bytes(environment.memory_bytes as f64)),
+        ("kernel".to_owned(), environment.kernel.clone()),
+    ];
+    facts.extend(environment.git_revision.iter().map(|revision| ("revision".to_owned(), revision.clone())));
+    facts.extend(environment.versions.iter().cloned());
+    facts.retain(|(_, value)| !value.is_empty());
+    facts
+}
+
+/// What the run says of itself, after what every run has.
+fn conditions(result: &RunResult) -> Vec<(String, String)> {
+    let mut conditions = Vec::new();
+    if let Some(first) = result.cases.first() {
+        let shared = |figure: fn(&CaseResult) -> f64| {
+            let value = figure(first);
+            result.cases.iter().all(|case| (figure(case) - value).abs() < 0.05).then_some(value)
+        };
+        conditions.extend(
+            shared(|case| case.duration_s).map(|s| ("measured".to_owned(), format!("{} s a case", plain(s)))),
+        );
+        conditions.extend(
+            shared(|case| case.warmup_s).map(|s| ("warm-up".to_owned(), format!("{} s a case", plain(s)))),
+        );
+    }
+    conditions.extend(result.conditions.iter().cloned());
+    conditions
+}

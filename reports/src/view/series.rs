@@ -1,0 +1,109 @@
+//! The lines of the plots: what is drawn, still without a size or a colour.
+
+use crate::histogram;
+use crate::schema::{CaseResult, TimelinePoint};
+use crate::statistics::{Distribution, highest_resolved};
+
+use super::style;
+
+/// Steps of a curve; two a pixel would be seen by nobody.
+const CURVE_STEPS: u32 = 160;
+
+/// A percentile curve: latency over the share of deliveries that is faster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// The protocol's name.
+    pub name: String,
+    /// Its style slot.
+    pub slot: usize,
+    /// The points from left to right. They end at the highest quantile that the publishes resolve.
+    pub points: Vec<CurvePoint>,
+}
+
+/// A point of a curve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CurvePoint {
+    /// Nines: 0 is the minimum, 1 is p90, 2 is p99, 3 is p99.9.
+    pub nines: f64,
+    /// Latency in microseconds.
+    pub latency_us: f64,
+    /// The 95 % interval around it, where it has one.
+    pub interval_us: Option<(f64, f64)>,
+}
+
+/// Something over the seconds of the measured window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimeSeries {
+    /// The protocol's name.
+    pub name: String,
+    /// Its style slot.
+    pub slot: usize,
+    /// Second and value; a second without a value is missing, and the line is broken there.
+    pub points: Vec<(u32, f64)>,
+}
+
+/// How many nines a quantile has: `-log10(1 - q)`.
+pub fn nines(quantile: f64) -> f64 {
+    -(1.0 - quantile).log10()
+}
+
+/// The quantile with this many nines.
+pub fn quantile_of_nines(nines: f64) -> f64 {
+    1.0 - 10_f64.powf(-nines)
+}
+
+/// The distribution of a case's latencies; empty where the result has no readable histogram.
+pub fn distribution(case: &CaseResult) -> Distribution {
+    histogram::decode(&case.histogram).map(|histogram| Distribution::of(&histogram)).unwrap_or_default()
+}
+
+/// Independent samples behind a case's latencies: its publishes.
+pub fn samples(case: &CaseResult) -> u64 {
+    if case.published > 0 {
+        return case.published;
+    }
+    // Results may lack the count; every subscriber then stands for one delivery of each message.
+    case.accounting.expected / u64::from(case.connections.max(1))
+}
+
+/// The percentile curve of a case, `None` where nothing is resolved.
+pub fn curve(case: &CaseResult, distribution: &Distribution) -> Option<Curve> {
+    let samples = samples(case);
+    let end = nines(highest_resolved(samples));
+    let points: Vec<CurvePoint> = (0..=CURVE_STEPS)
+        .filter_map(|step| {
+            let nines = end * f64::from(step) / f64::from(CURVE_STEPS);
+            let quantile = quantile_of_nines(nines);
+            Some(CurvePoint {
+                nines,
+                latency_us: distribution.quantile_us(quantile)?,
+                interval_us: distribution
+                    .interval_us(quantile, samples)
+                    .map(|interval| (interval.low_us, interval.high_us)),
+            })
+        })
+        .collect();
+    let slot = style::slot(&case.protocol);
+    (end > 0.0 && !points.is_empty()).then(|| Curve { name: case.protocol.clone(), slot, points })
+}
+
+/// One figure of a case's timeline as a series; `None` where no second has it.
+pub fn over_time(case: &CaseResult, figure: fn(&TimelinePoint) -> Option<f64>) -> Option<TimeSeries> {
+    let points: Vec<(u32, f64)> =
+        case.timeline.iter().filter_map(|point| Some((point.second, figure(point)?))).collect();
+    let slot = style::slot(&case.protocol);
+    (!points.is_empty()).then(|| TimeSeries { name: case.protocol.clone(), slot, points })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nines_and_quantiles_are_each_others_inverse() {
+        for quantile in [0.0, 0.5, 0.9, 0.99, 0.999] {
+            assert!((quantile_of_nines(nines(quantile)) - quantile).abs() < 1e-12);
+        }
+        assert!((nines(0.99) - 2.0).abs() < 1e-9);
+    }
+}

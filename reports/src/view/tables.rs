@@ -1,0 +1,323 @@
+//! The tables of a report.
+
+use crate::figures::{self, TimeUnit, fixed, percent, whole};
+use crate::schema::{CaseResult, LatencySummary, RunResult};
+use crate::statistics::samples_to_resolve;
+
+use super::loads::Loads;
+use super::series::samples;
+use super::style::{self, is_reliable};
+use super::table::{Cell, Column, Row, Table};
+
+/// A column and the cell it has for a case.
+struct CaseColumn<'a> {
+    column: Column,
+    cell: Box<dyn Fn(&CaseResult) -> Cell + 'a>,
+}
+
+impl<'a> CaseColumn<'a> {
+    fn new(column: Column, cell: impl Fn(&CaseResult) -> Cell + 'a) -> Self {
+        Self { column, cell: Box::new(cell) }
+    }
+}
+
+/// Picks one figure out of a latency.
+type Pick = fn(&LatencySummary) -> Option<f64>;
+
+/// A table with a row for each case: its name, its load where loads differ, then the columns.
+fn table_of_cases(result: &RunResult, caption: &str, columns: Vec<CaseColumn<'_>>) -> Table {
+    let loads = Loads::of(result);
+    let mut all = vec![CaseColumn::new(Column::words("protocol", "How the client is connected"), |case| {
+        Cell::plain(case.protocol.clone())
+    })];
+    all.extend(loads.varying_columns().into_iter().map(|(column, cell)| CaseColumn::new(column, cell)));
+    all.extend(columns);
+    let row = |case: &CaseResult| Row {
+        slot: Some(style::slot(&case.protocol)),
+        cells: all.iter().map(|column| (column.cell)(case)).collect(),
+    };
+    Table {
+        caption: caption.to_owned(),
+        rows: result.cases.iter().map(row).collect(),
+        columns: all.into_iter().map(|column| column.column).collect(),
+    }
+}
+
+/// The main table: latency, losses and cost with the protocols side by side.
+pub fn matrix(result: &RunResult) -> Table {
+    let mut columns = latency_columns(result, "latency", |case| Some(case.latency_us));
+    columns.extend(count_columns());
+    columns.push(CaseColumn::new(
+        Column::figures("cost", "deliveries", "/s", "Intact deliveries a second over the measured window"),
+        |case| Cell::plain(figures::plain(case.deliveries_per_s.round())),
+    ));
+    columns.extend([
+        cost_column("server CPU", "µs/delivery", "Processor time of the server for each delivery", |case| {
+            case.server.cpu_us_per_delivery
+        }),
+        cost_column(
+            "server memory",
+            "B/connection",
+            "Growth of the server's resident memory for each connection",
+            |case| case.server.rss_bytes_per_connection,
+        ),
+        cost_column(
+            "generator CPU",
+            "µs/delivery",
+            "Processor time of the load generator for each receipt",
+            |case| case.generator.cpu_us_per_delivery,
+        ),
+    ]);
+    table_of_cases(result, "Latency from planned time to receipt, accounting and cost", columns)
+}
+
+/// The six columns of a latency, all in one unit so that they compare at a glance.
+fn latency_columns<'a>(
+    result: &RunResult,
+    group: &str,
+    latency: fn(&CaseResult) -> Option<LatencySummary>,
+) -> Vec<CaseColumn<'a>> {
+    let figures: [(&str, Option<f64>, &str, Pick); 5] = [
+        ("p50", Some(0.5), "Half of all deliveries are at most this late", |latency| latency.p50),
+        ("p90", Some(0.9), "90 % of all deliveries are at most this late", |latency| latency.p90),
+        ("p99", Some(0.99), "99 % of all deliveries are at most this late", |latency| latency.p99),
+        ("p99.9", Some(0.999), "99.9 % of all deliveries are at most this late", |latency| latency.p99_9),
+        ("max", None, "The latest delivery", |latency| latency.max),
+    ];
+    let values = result
+        .cases
+        .iter()
+        .filter_map(latency)
+        .flat_map(|latency| figures.map(|(_, _, _, value)| value(&latency)))
+        .flatten();
+    let smallest_us = values.fold(f64::INFINITY, f64::min);
+    let unit = TimeUnit::of_us(if smallest_us.is_finite() { smallest_us } else { 0.0 });
+    let decimals = figures::decimals(unit.from_us(smallest_us)).min(2);
+    figures
+        .into_iter()
+        .map(|(name, quantile, meaning, value)| {
+            CaseColumn::new(Column::figures(group, name, unit.symbol(), meaning), move |case| match latency(
+                case,
+            )
+            .and_then(|latency| value(&latency))
+            {
+                Some(value_us) => Cell::plain(fixed(unit.from_us(value_us), decimals)),
+                None => Cell::absent(why_absent(case, quantile)),
+            })
+        })
+        .collect()
+}
+
+/// Why a case has no such figure.
+fn why_absent(case: &CaseResult, quantile: Option<f64>) -> String {
+    match quantile.map(samples_to_resolve) {
+        Some(needed) if samples(case) < needed => format!(
+            "not resolved: needs {} independent samples, the run has {}",
+            whole(needed),
+            whole(samples(case))
+        ),
+        _ => "not measured".to_owned(),
+    }
+}
+
+/// What became of the deliveries, in counts.
+fn count_columns<'a>() -> Vec<CaseColumn<'a>> {
+    let group = "deliveries";
+    vec![
+        CaseColumn::new(
+            Column::figures(
+                group,
+                "expected",
+                "",
+                "For each message, the subscribers attached when it was sent",
+            ),
+            |case| Cell::plain(whole(case.accounting.expected)),
+        ),
+        CaseColumn::new(
+            Column::figures(group, "delivered", "", "Expected deliveries that arrived intact"),
+            |case| Cell::plain(whole(case.accounting.delivered)),
+        ),
+        fault_column("lost", "Expected deliveries that never arrived intact", |case| case.accounting.lost),
+        fault_column("dup", "Receipts of a message the subscriber already had", |case| {
+            case.accounting.duplicated
+        }),
+        fault_column("reord", "Deliveries that arrived after a later message", |case| {
+            case.accounting.reordered
+        }),
+        fault_column("corrupt", "Receipts whose bytes were not those published", |case| {
+            case.accounting.corrupt
+        }),
+    ]
+}
+
+fn fault_column<'a>(name: &str, meaning: &str, count: fn(&CaseResult) -> u64) -> CaseColumn<'a> {
+    CaseColumn::new(Column::figures("deliveries", name, "", meaning), move |case| {
+        Cell::faults(count(case), whole(count(case)))
+    })
+}
+
+fn cost_column<'a>(
+    name: &str,
+    unit: &str,
+    meaning: &str,
+    value: fn(&CaseResult) -> Option<f64>,
+) -> CaseColumn<'a> {
+    let decimals = usize::from(!unit.starts_with('B'));
+    CaseColumn::new(Column::figures("cost", name, unit, meaning), move |case| {
+        value(case).map_or_else(
+            || Cell::absent("the process could not be observed"),
+            |value| Cell::plain(fixed(value, decimals)),
+        )
+    })
+}
+
+/// The accounting beside the percentile it may flatter: what is lost is not late.
+pub fn accounting(result: &RunResult) -> Table {
+    let mut columns = count_columns();
+    columns.insert(
+        3,
+        CaseColumn::new(
+            Column::figures("deliveries", "lost", "%", "Share of the expected deliveries that never arrived"),
+            |case| {
+                let text = percent(case.accounting.lost, case.accounting.expected);
+                Cell::faults(case.accounting.lost, text.trim_end_matches(" %").to_owned())
+            },
+        ),
+    );
+    columns.push(CaseColumn::new(
+        Column::figures("beside", "p99", "", "Latency at p99 of what did arrive; what was lost is not in it"),
+        |case| {
+            case.latency_us.p99.map_or_else(
+                || Cell::absent(why_absent(case, Some(0.99))),
+                |p99_us| Cell::plain(figures::time_us(p99_us)),
+            )
+        },
+    ));
+    columns.push(CaseColumn::new(
+        Column::words("promise", "Whether the protocol promises to deliver every message once and in order"),
+        |case| Cell::plain(if is_reliable(&case.protocol) { "reliable, in order" } else { "best effort" }),
+    ));
+    table_of_cases(result, "What became of every expected delivery", columns)
+}
+
+/// Where the time goes: the publisher's slip, the way from sent to receipt, the whole, and connecting.
+pub fn stages(result: &RunResult) -> Table {
+    type Stage = (&'static str, &'static str, fn(&CaseResult) -> Option<LatencySummary>);
+    let stages: [Stage; 4] = [
+        ("planned → sent", "How far the publisher was behind its schedule", |case| case.schedule_slip_us),
+        ("sent → receipt", "Service latency: Redis, server, network and client", |case| {
+            Some(case.service_latency_us)
+        }),
+        ("planned → receipt", "Latency, the headline figure", |case| Some(case.latency_us)),
+        ("connecting", "From starting to connect until attached, once for each subscriber", |case| {
+            case.connect_us
+        }),
+    ];
+    let columns = stages
+        .into_iter()
+        .flat_map(|(group, meaning, stage)| {
+            let figures: [(&str, f64, Pick); 2] =
+                [("p50", 0.5, |latency| latency.p50), ("p99", 0.99, |latency| latency.p99)];
+            figures.map(move |(name, quantile, value)| {
+                CaseColumn::new(Column::figures(group, name, "", meaning), move |case| {
+                    stage(case).and_then(|latency| value(&latency)).map_or_else(
+                        || Cell::absent(why_absent_stage(case, group, quantile)),
+                        |value_us| Cell::plain(figures::time_us(value_us)),
+                    )
+                })
+            })
+        })
+        .collect();
+    table_of_cases(result, "Where the time goes", columns)
+}
+
+/// As [`why_absent`]; connecting has one sample a subscriber instead of one a publish.
+fn why_absent_stage(case: &CaseResult, stage: &str, quantile: f64) -> String {
+    let needed = samples_to_resolve(quantile);
+    let connections = u64::from(case.connections);
+    if stage == "connecting" && case.connect_us.is_some() && connections < needed {
+        return format!(
+            "not resolved: needs {} subscribers, the run has {}",
+            whole(needed),
+            whole(connections)
+        );
+    }
+    why_absent(case, Some(quantile))
+}
+
+/// What each process spent, with bars that compare it within a column.
+pub fn resources(result: &RunResult) -> Table {
+    type Figure = fn(&CaseResult) -> Option<f64>;
+    let cpu: [(&str, Figure); 3] = [
+        ("server", |case| case.server.cpu_us_per_delivery),
+        ("Redis", |case| case.redis.and_then(|cost| cost.cpu_us_per_delivery)),
+        ("generator", |case| case.generator.cpu_us_per_delivery),
+    ];
+    let cores: [(&str, Figure); 3] = [
+        ("server", |case| cores_used(case, case.server.cpu_s)),
+        ("Redis", |case| cores_used(case, case.redis.and_then(|cost| cost.cpu_s))),
+        ("generator", |case| cores_used(case, case.generator.cpu_s)),
+    ];
+    let memory: [(&str, &str, Figure); 3] = [
+        ("server", "/connection", |case| case.server.rss_bytes_per_connection),
+        ("server", "resident", |case| case.server.rss_bytes.map(|bytes| bytes as f64)),
+        ("generator", "resident", |case| case.generator.rss_bytes.map(|bytes| bytes as f64)),
+    ];
+    // One scale for the processor time of all three, so that bars compare across columns too.
+    let largest_us = largest(result, &cpu.map(|(_, value)| value));
+    let mut columns: Vec<CaseColumn<'_>> = cpu
+        .into_iter()
+        .map(|(process, value)| {
+            let meaning = "Processor time for each intact delivery";
+            barred(
+                Column::figures("CPU per delivery", process, "µs", meaning),
+                value,
+                largest_us,
+                figures::short,
+            )
+        })
+        .collect();
+    columns.extend(cores.into_iter().map(|(process, value)| {
+        let meaning = "Processor time over the window, 100 % is one core";
+        barred(Column::figures("CPU used", process, "%", meaning), value, None, |share| fixed(share, 1))
+    }));
+    columns.extend(memory.into_iter().map(|(process, unit, value)| {
+        let meaning = if unit == "resident" {
+            "Resident memory at the end of the window"
+        } else {
+            "Growth of resident memory for each connection"
+        };
+        let scale = largest(result, &[value]).filter(|_| unit != "resident");
+        barred(Column::figures("memory", process, unit, meaning), value, scale, figures::bytes)
+    }));
+    table_of_cases(result, "What it costs", columns)
+}
+
+/// Processor time over the window as a percentage of one core.
+fn cores_used(case: &CaseResult, cpu_s: Option<f64>) -> Option<f64> {
+    cpu_s.filter(|_| case.duration_s > 0.0).map(|cpu_s| cpu_s / case.duration_s * 100.0)
+}
+
+/// The largest value that any of the figures has in any case.
+fn largest(result: &RunResult, figures: &[fn(&CaseResult) -> Option<f64>]) -> Option<f64> {
+    let values = result.cases.iter().flat_map(|case| figures.iter().filter_map(move |figure| figure(case)));
+    values.reduce(f64::max).filter(|value| *value > 0.0)
+}
+
+/// A column whose cells have a bar, where there is a scale for it.
+fn barred<'a>(
+    column: Column,
+    value: fn(&CaseResult) -> Option<f64>,
+    scale: Option<f64>,
+    text: fn(f64) -> String,
+) -> CaseColumn<'a> {
+    CaseColumn::new(column, move |case| {
+        value(case).map_or_else(
+            || Cell::absent("not measured"),
+            |value| Cell {
+                bar: scale.map(|scale| (value / scale).clamp(0.0, 1.0)),
+                ..Cell::plain(text(value))
+            },
+        )
+    })
+}

@@ -1,0 +1,121 @@
+//! The terminal table and the Markdown.
+
+mod sample;
+
+use lastmile_reports::schema::RunResult;
+use lastmile_reports::terminal::{self, TerminalOptions};
+use lastmile_reports::{markdown, store};
+
+fn plain(result: &RunResult, width: usize) -> String {
+    terminal::render(result, &TerminalOptions { width, color: false })
+}
+
+fn minimal() -> RunResult {
+    store::parse(include_str!("data/minimal-1.json"), std::path::Path::new("minimal-1.json")).expect("reads")
+}
+
+fn line<'a>(text: &'a str, start: &str) -> &'a str {
+    text.lines()
+        .find(|line| line.starts_with(start))
+        .unwrap_or_else(|| panic!("no line {start:?} in:\n{text}"))
+}
+
+#[test]
+fn the_terminal_table_is_aligned_and_complete() {
+    let text = plain(&sample::first_light(), 200);
+    let head = line(&text, "protocol");
+    for name in
+        ["p50", "p90", "p99", "p99.9", "max", "expected", "delivered", "lost", "dup", "reord", "corrupt"]
+    {
+        assert!(head.split_whitespace().any(|word| word == name), "{name} is missing in {head}");
+    }
+    // Figures end where the heads of their columns end.
+    let end_of = |line: &str, word: &str| {
+        let byte = line.find(&format!(" {word}")).expect("the word is there") + 1 + word.len();
+        line[..byte].chars().count()
+    };
+    assert_eq!(end_of(line(&text, "ws "), "100,000"), end_of(head, "expected"));
+    assert_eq!(end_of(line(&text, "wt-datagram "), "43"), end_of(head, "lost"));
+    assert_eq!(end_of(line(&text, "wt-streams "), "—"), end_of(head, "p99.9"));
+    assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("VALID: ")), "{text}");
+}
+
+#[test]
+fn the_terminal_keeps_to_its_width() {
+    for width in [40, 60, 80, 100, 132] {
+        let text = plain(&sample::first_light(), width);
+        for line in text.lines() {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+        // Every column is there, in whichever part.
+        assert!(text.contains("corrupt") && text.contains("generator CPU"), "{width}");
+    }
+}
+
+#[test]
+fn without_colour_there_is_no_escape() {
+    let coloured = terminal::render(&sample::first_light(), &TerminalOptions { width: 120, color: true });
+    assert!(coloured.contains("\u{1b}[1;31m43\u{1b}[0m"), "losses stand out");
+    let mut stripped = coloured;
+    for code in ["[0m", "[1m", "[2m", "[1;31m", "[1;32m"] {
+        stripped = stripped.replace(&format!("\u{1b}{code}"), "");
+    }
+    assert_eq!(stripped, plain(&sample::first_light(), 120));
+}
+
+#[test]
+fn what_is_not_resolved_is_never_invented() {
+    let text = plain(&sample::first_light(), 200);
+    assert!(line(&text, "ws ").contains(" — "), "1,000 publishes don't resolve p99.9");
+    let text = plain(&sample::a_minute(), 200);
+    assert!(!line(&text, "ws ").contains('—'), "6,000 publishes do");
+    assert_eq!(line(&plain(&minimal(), 200), "ws ").matches('—').count(), 7, "one publish resolves nothing");
+}
+
+#[test]
+fn objections_are_told_with_the_verdict() {
+    let mut result = sample::first_light();
+    result.cases[0].accounting.lost = 2;
+    result.cases[0].accounting.delivered -= 2;
+    result.cases[1].errors = vec![("subscriber 7: connection reset".to_owned(), 3)];
+    let text = plain(&result, 200);
+    assert!(line(&text, "INVALID: ").contains("2 objections"));
+    assert_eq!(line(&text, "- ws"), "- ws, accounting: 2 lost (0.0020 %)");
+    assert_eq!(line(&text, "- sse"), "- sse, completeness: subscriber 7: connection reset (3×)");
+    let text = markdown::render(&result);
+    assert!(text.contains("**INVALID**: 2 objections"));
+    assert!(line(&text, "| ws ").contains("**2**"));
+}
+
+#[test]
+fn hostile_text_moves_no_cursor_and_makes_no_markup() {
+    let mut result = sample::first_light();
+    result.cases[0].protocol = "w\u{1b}[2Js|<b>*x*</b>@team\n# head".to_owned();
+    result.command = "lastmile run ```\n# not a head".to_owned();
+    let text = plain(&result, 300);
+    assert!(!text.contains('\u{1b}'));
+    let text = markdown::render(&result);
+    assert!(!text.contains("<b>") && !text.contains("@team"));
+    assert!(!text.lines().any(|line| line.starts_with("# ")), "{text}");
+    let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+    let rows: Vec<usize> =
+        text.lines().skip_while(|line| !line.starts_with('|')).take(7).map(cells).collect();
+    assert!(rows.iter().all(|count| *count == rows[0]), "{rows:?}");
+    assert!(text.contains("\n````sh\nlastmile run ``` # not a head\n````\n"), "{text}");
+}
+
+#[test]
+fn an_empty_result_is_told_as_such() {
+    let mut result = sample::first_light();
+    result.cases.clear();
+    assert!(plain(&result, 80).contains("INVALID: nothing was measured"));
+    assert!(markdown::render(&result).contains("**INVALID**: nothing was measured"));
+}
+
+#[test]
+fn loads_that_differ_get_columns() {
+    let result = sample::sweep(10, 2);
+    let text = plain(&result, 220);
+    assert!(line(&text, "protocol").contains(" rate "));
+    assert!(!line(&text, "protocol").contains("payload"), "what is equal needs no column");
+}
