@@ -26,10 +26,8 @@ pub fn duration_ns(duration: Duration) -> u64 {
 /// Sleeps until the clock shows `instant_ns`; at once where it already does. Wakes later than asked by what the
 /// kernel's scheduler needs, which is why the publisher spins the last stretch.
 pub fn sleep_until(instant_ns: u64) {
-    let request = Timespec {
-        tv_sec: (instant_ns / SECOND_NS) as i64,
-        tv_nsec: (instant_ns % SECOND_NS) as i64,
-    };
+    let request =
+        Timespec { tv_sec: (instant_ns / SECOND_NS) as i64, tv_nsec: (instant_ns % SECOND_NS) as i64 };
     // A signal ends the sleep early; the rest is slept by the next round.
     while now_ns() < instant_ns {
         if clock_nanosleep_absolute(ClockId::Monotonic, &request).is_ok() {

@@ -6,6 +6,8 @@
 pub mod clock;
 pub mod ledger;
 pub mod message;
+pub mod publisher;
 pub mod recorder;
+pub mod redis;
 pub mod schedule;
 pub mod timetable;

@@ -165,8 +165,7 @@ fn extras(room: usize, seed: u64) -> String {
         return format!("{{{}}}", " ".repeat(room));
     };
     let mut random = SmallRng::seed_from_u64(seed);
-    let padding: String =
-        (0..length).map(|_| char::from(random.sample(rand::distr::Alphanumeric))).collect();
+    let padding: String = (0..length).map(|_| char::from(random.sample(rand::distr::Alphanumeric))).collect();
     format!(r#"{{"padding":"{padding}"}}"#)
 }
 

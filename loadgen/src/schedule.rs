@@ -40,7 +40,9 @@ impl Schedule {
         let offsets_ns: Vec<u64> = match arrivals {
             Arrivals::Constant => {
                 let gap_ns = SECOND_NS as f64 / messages_per_second;
-                (0u64..)
+                // One more than can fit: rounding must not lose the last one.
+                let most = (end_ns as f64 / gap_ns).ceil() as u64 + 1;
+                (0..most)
                     .map(|index| (index as f64 * gap_ns).round() as u64)
                     .take_while(|&offset| offset < end_ns)
                     .collect()
@@ -123,8 +125,7 @@ mod tests {
         assert!((9_500..10_500).contains(&offsets.len()), "{}", offsets.len());
         assert!(offsets.is_sorted());
         let mean_gap = *offsets.last().unwrap() as f64 / offsets.len() as f64;
-        let short =
-            offsets.windows(2).filter(|pair| ((pair[1] - pair[0]) as f64) < mean_gap).count() as f64;
+        let short = offsets.windows(2).filter(|pair| ((pair[1] - pair[0]) as f64) < mean_gap).count() as f64;
         // Exponential gaps lie below their mean with probability 1 − 1/e.
         assert!((0.60..0.66).contains(&(short / offsets.len() as f64)));
     }

@@ -1,0 +1,365 @@
+//! The open-loop publisher: follows the timetable whatever the server does, on a thread of its own.
+//!
+//! It is the only part that sleeps and spins. When it falls behind (Redis takes no more, the machine is busy) it
+//! publishes at once what is due, and the planned times stay what they were: the delay is part of the latency.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use hdrhistogram::Histogram;
+use lastmile_reports::histogram::new_latency_histogram;
+use lastmile_wire::channel::stream_channel;
+
+use crate::clock;
+use crate::message::MessageTemplate;
+use crate::recorder::record;
+use crate::redis::{RedisConnection, Replies, append_command};
+use crate::timetable::Timetable;
+
+/// Longest stretch spun before a message is due: what a sleep oversleeps on an idle machine.
+const LONGEST_SPIN_NS: u64 = 80_000;
+/// The spin takes at most this part of the gap between two messages: a publisher that spins all the time would
+/// take a core from what it measures.
+const SPIN_SHARE: u64 = 10;
+/// Longest sleep without looking whether the slice was stopped.
+const LONGEST_SLEEP_NS: u64 = 20_000_000;
+/// Messages that are due together are written together, up to this many bytes and messages.
+const BATCH: (usize, usize) = (64 * 1024, 64);
+/// How long the last replies are waited for.
+const LAST_REPLIES_NS: u64 = clock::SECOND_NS;
+
+/// What a publisher did.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Messages written, warm-up included. They are the first of the timetable.
+    pub messages: usize,
+    /// Sent − planned of the measured messages.
+    pub slip: Histogram<u64>,
+    /// Slips beyond the histogram's range.
+    pub out_of_range: u64,
+    /// When the last one was written.
+    pub last_sent_ns: u64,
+    /// What Redis answered.
+    pub replies: Replies,
+    /// Why it ended before its time: the connection to Redis broke.
+    pub failure: Option<String>,
+}
+
+/// A publisher at work.
+#[derive(Debug)]
+pub struct Publisher {
+    thread: JoinHandle<Published>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    sent: AtomicU64,
+}
+
+impl Publisher {
+    /// Begins to publish `template` to the game's channel as `table` says. The table must have begun.
+    ///
+    /// # Errors
+    /// What the system said when it refused a thread.
+    pub fn start(
+        connection: RedisConnection,
+        slug: &str,
+        template: &MessageTemplate,
+        table: Arc<Timetable>,
+    ) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let mut work = Work {
+            batch: Batch::new(slug, template),
+            connection,
+            table,
+            shared: Arc::clone(&shared),
+            published: Published {
+                messages: 0,
+                slip: new_latency_histogram(),
+                out_of_range: 0,
+                last_sent_ns: 0,
+                replies: Replies::default(),
+                failure: None,
+            },
+        };
+        let thread = thread::Builder::new().name("publisher".into()).spawn(move || {
+            clock::wake_this_thread_precisely();
+            if let Err(error) = work.publish_all().and_then(|()| work.await_last_replies()) {
+                work.published.failure = Some(format!("the connection to Redis broke: {error}"));
+            }
+            work.published
+        })?;
+        Ok(Self { thread, shared })
+    }
+
+    /// Messages written so far.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Acquire)
+    }
+
+    /// Everything is published, or it was stopped or failed.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends it within 20 ms; what is due is no longer published.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+
+    /// Waits for its end and tells what it did.
+    pub fn join(self) -> Published {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Ready-made publish commands, several behind each other, that only lack their identifiers.
+#[derive(Debug)]
+struct Batch {
+    commands: Vec<u8>,
+    command_bytes: usize,
+    /// Where the message lies within a command.
+    message_at: usize,
+    message_bytes: usize,
+    most: usize,
+}
+
+impl Batch {
+    fn new(slug: &str, template: &MessageTemplate) -> Self {
+        let channel = stream_channel(slug);
+        let mut command = Vec::new();
+        append_command(&mut command, "PUBLISH", &[channel.as_bytes(), template.bytes()]);
+        let (most_bytes, most_messages) = BATCH;
+        let most = (most_bytes / command.len()).clamp(1, most_messages);
+        let message_bytes = template.bytes().len();
+        let message_at = command.len() - message_bytes - b"\r\n".len();
+        Self { command_bytes: command.len(), message_at, message_bytes, most, commands: command.repeat(most) }
+    }
+
+    /// The commands that publish messages `from .. to`, at most `most` of them.
+    fn of(&mut self, table: &Timetable, from: usize, to: usize) -> &[u8] {
+        for (place, index) in (from..to).enumerate() {
+            let at = place * self.command_bytes + self.message_at;
+            MessageTemplate::write_id(&mut self.commands[at..at + self.message_bytes], table.id_of(index));
+        }
+        &self.commands[..(to - from) * self.command_bytes]
+    }
+}
+
+#[derive(Debug)]
+struct Work {
+    connection: RedisConnection,
+    table: Arc<Timetable>,
+    batch: Batch,
+    shared: Arc<Shared>,
+    published: Published,
+}
+
+impl Work {
+    fn publish_all(&mut self) -> io::Result<()> {
+        while self.published.messages < self.table.len() {
+            let from = self.published.messages;
+            if !self.await_message(from) {
+                return Ok(());
+            }
+            self.publish_due(from)?;
+            self.connection.read_replies(&mut self.published.replies)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a message is due; `false` where the slice was stopped before.
+    fn await_message(&self, index: usize) -> bool {
+        let planned_ns = self.table.planned_ns(index);
+        let gap_ns = if index == 0 { u64::MAX } else { planned_ns - self.table.planned_ns(index - 1) };
+        let spin_from_ns = planned_ns - LONGEST_SPIN_NS.min(gap_ns / SPIN_SHARE).min(planned_ns);
+        loop {
+            if self.shared.stop.load(Ordering::Acquire) {
+                return false;
+            }
+            let now_ns = clock::now_ns();
+            if now_ns >= spin_from_ns {
+                clock::spin_until(planned_ns);
+                return true;
+            }
+            clock::sleep_until(spin_from_ns.min(now_ns + LONGEST_SLEEP_NS));
+        }
+    }
+
+    /// Writes what is due by now, in one call where several messages are.
+    fn publish_due(&mut self, from: usize) -> io::Result<()> {
+        let latest = self.table.len().min(from + self.batch.most);
+        let mut now_ns = clock::now_ns();
+        let mut to = from + 1;
+        while to < latest && self.table.planned_ns(to) <= now_ns {
+            to += 1;
+        }
+        let commands = self.batch.of(&self.table, from, to);
+        now_ns = now_ns.max(clock::now_ns());
+        for index in from..to {
+            self.table.note_sent(index, now_ns);
+        }
+        let stop = &self.shared.stop;
+        let written =
+            self.connection.write(commands, &mut self.published.replies, || stop.load(Ordering::Acquire))?;
+        // Stopped in the middle: Redis never executes the command that was cut.
+        let to = from + written / self.batch.command_bytes;
+        for index in from.max(self.table.schedule().first_measured())..to {
+            let slip_ns = now_ns.saturating_sub(self.table.planned_ns(index));
+            record(&mut self.published.slip, slip_ns, &mut self.published.out_of_range);
+        }
+        self.published.messages = to;
+        self.published.last_sent_ns = now_ns;
+        self.shared.sent.store(to as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// Every publish is answered; an error among the last answers is worth a short wait.
+    fn await_last_replies(&mut self) -> io::Result<()> {
+        let until_ns = clock::now_ns() + LAST_REPLIES_NS;
+        while self.published.replies.count < self.published.messages as u64
+            && clock::now_ns() < until_ns
+            && !self.shared.stop.load(Ordering::Acquire)
+        {
+            self.connection.wait_for_replies()?;
+            self.connection.read_replies(&mut self.published.replies)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::message::Game;
+    use crate::schedule::{Arrivals, Schedule};
+
+    /// Accepts one publisher and answers its introduction.
+    fn accept(listener: &TcpListener) -> BufReader<std::net::TcpStream> {
+        let mut reader = BufReader::new(listener.accept().unwrap().0);
+        assert_eq!(command(&mut reader).unwrap(), [b"PING"]);
+        reader.get_mut().write_all(b"+PONG\r\n").unwrap();
+        reader
+    }
+
+    fn command(reader: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let parts: usize = line.strip_prefix('*')?.trim_end().parse().unwrap();
+        (0..parts)
+            .map(|_| {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+                let length: usize = line.strip_prefix('$')?.trim_end().parse().unwrap();
+                let mut part = vec![0; length + 2];
+                reader.read_exact(&mut part).unwrap();
+                part.truncate(length);
+                Some(part)
+            })
+            .collect()
+    }
+
+    fn setup(rate: f64, payload: usize, measured: Duration) -> (Arc<Timetable>, MessageTemplate) {
+        let schedule = Schedule::new(Arrivals::Constant, rate, Duration::ZERO, measured, 0);
+        let game = Game::known("crash").unwrap();
+        let template = MessageTemplate::new(&game, payload, time::OffsetDateTime::UNIX_EPOCH, 1).unwrap();
+        (Arc::new(Timetable::new(schedule, 300_000_000_000_000)), template)
+    }
+
+    fn start(listener: &TcpListener, table: &Arc<Timetable>, template: &MessageTemplate) -> Publisher {
+        let url = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let connection = RedisConnection::open(&url).unwrap();
+        table.begin(clock::now_ns());
+        Publisher::start(connection, "crash", template, Arc::clone(table)).unwrap()
+    }
+
+    #[test]
+    fn every_message_is_published_once_in_order_with_its_own_identifier() {
+        let (table, template) = setup(5_000.0, 200, Duration::from_millis(100));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let redis = thread::scope(|scope| {
+            let redis = scope.spawn(|| {
+                let mut reader = accept(&listener);
+                let mut received = Vec::new();
+                while let Some(command) = command(&mut reader) {
+                    reader
+                        .get_mut()
+                        .write_all(if received.len() == 3 { b":0\r\n" } else { b":1\r\n" })
+                        .unwrap();
+                    received.push(command);
+                }
+                received
+            });
+            let published = start(&listener, &table, &template).join();
+            assert_eq!((published.messages, published.slip.len()), (500, 500));
+            assert_eq!((published.replies.count, published.replies.without_subscriber), (500, 1));
+            assert_eq!(published.failure, None);
+            redis.join().unwrap()
+        });
+        for (index, command) in redis.iter().enumerate() {
+            assert_eq!(command[..2], [b"PUBLISH".to_vec(), b"stream:crash".to_vec()]);
+            assert_eq!(template.identify(&command[2]), crate::message::Identity::Intact(table.id_of(index)));
+            let times = table.times_of(index).expect("sent");
+            assert!(times.sent_ns >= times.planned_ns, "message {index} was sent before its time");
+        }
+        assert_eq!(redis.len(), 500);
+    }
+
+    #[test]
+    fn a_redis_that_takes_nothing_delays_sent_times_and_no_planned_one() {
+        let (table, template) = setup(1_000.0, 256 * 1024, Duration::from_millis(100));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut reader = accept(&listener);
+                while table.start_ns().is_none() {
+                    thread::yield_now();
+                }
+                // Until every message is due: the socket's buffers hold far fewer than 25 MiB.
+                clock::sleep_until(table.planned_ns(99));
+                while command(&mut reader).is_some() {
+                    reader.get_mut().write_all(b":1\r\n").unwrap();
+                }
+            });
+            let start_ns = clock::now_ns();
+            let published = start(&listener, &table, &template).join();
+            assert_eq!(published.messages, 100);
+            let last = table.times_of(99).unwrap();
+            assert!(last.planned_ns - table.start_ns().unwrap() == 99_000_000);
+            assert!(table.start_ns().unwrap() >= start_ns);
+            // The last message that fitted was on time, the next ones were not.
+            let late = (0..100)
+                .map(|index| table.times_of(index).unwrap())
+                .filter(|times| times.sent_ns - times.planned_ns > 1_000_000)
+                .count();
+            assert!(late >= 10, "{late} of 100 were late");
+        });
+    }
+
+    #[test]
+    fn a_stop_ends_it_in_the_middle_and_a_broken_connection_is_told() {
+        let (table, template) = setup(10.0, 200, Duration::from_secs(3600));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        thread::scope(|scope| {
+            let redis = scope.spawn(|| accept(&listener));
+            let publisher = start(&listener, &table, &template);
+            let _reader = redis.join().unwrap();
+            publisher.stop();
+            assert!(publisher.join().messages < 36_000);
+
+            let redis = scope.spawn(|| drop(accept(&listener)));
+            let publisher = start(&listener, &table, &template);
+            redis.join().unwrap();
+            let failure = publisher.join().failure.expect("a failure");
+            assert!(failure.starts_with("the connection to Redis broke"), "{failure}");
+        });
+    }
+}
