@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod certificate;
+pub mod store;
