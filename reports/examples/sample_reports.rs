@@ -7,7 +7,7 @@ mod sample;
 use std::path::PathBuf;
 
 use lastmile_reports::terminal::TerminalOptions;
-use lastmile_reports::{markdown, store, terminal};
+use lastmile_reports::{html, markdown, store, terminal};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: sample_reports FOLDER")?);
@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] {
         store::write(&folder.join(format!("{name}.json")), &result)?;
         store::write_text(&folder.join(format!("{name}.md")), &markdown::render(&result))?;
+        store::write_text(&folder.join(format!("{name}.html")), &html::render(&result))?;
         if result.cases.len() <= 10 {
             println!("{}", terminal::render(&result, &TerminalOptions { width: 160, color: true }));
         }

@@ -5,6 +5,7 @@
 pub mod checks;
 pub mod figures;
 pub mod histogram;
+pub mod html;
 pub mod markdown;
 pub mod schema;
 pub mod statistics;

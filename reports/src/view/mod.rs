@@ -22,6 +22,10 @@ use table::Table;
 pub struct Report {
     /// What was compared: `ws, sse, wt-stream: 100 subscribers, 100 msg/s, 256 B`.
     pub title: String,
+    /// The protocols, each once.
+    pub protocols: Vec<String>,
+    /// The load that all cases share, in words; empty where they share nothing.
+    pub load: String,
     /// What the result is worth.
     pub verdict: Verdict,
     /// Why, in one sentence.
@@ -112,8 +116,11 @@ impl Report {
             [(_, sentences)] => sentences.clone(),
             many => summary_of_many(result, many),
         };
+        let (protocols, load) = (protocols(result), loads.shared());
         Self {
-            title: title(result, &loads),
+            title: title(&protocols, &load),
+            protocols,
+            load,
             verdict,
             verdict_reason: verdict_reason(result, &found, objections.len()),
             objections,
@@ -133,17 +140,21 @@ impl Report {
     }
 }
 
-fn title(result: &RunResult, loads: &Loads) -> String {
-    let mut protocols: Vec<&str> = Vec::new();
+fn protocols(result: &RunResult) -> Vec<String> {
+    let mut protocols: Vec<String> = Vec::new();
     for case in &result.cases {
-        if !protocols.contains(&case.protocol.as_str()) {
-            protocols.push(&case.protocol);
+        if !protocols.contains(&case.protocol) {
+            protocols.push(case.protocol.clone());
         }
     }
-    match loads.shared() {
-        _ if protocols.is_empty() => "No case was measured".to_owned(),
-        shared if shared.is_empty() => protocols.join(", "),
-        shared => format!("{}: {shared}", protocols.join(", ")),
+    protocols
+}
+
+fn title(protocols: &[String], load: &str) -> String {
+    match (protocols, load) {
+        ([], _) => "No case was measured".to_owned(),
+        (protocols, "") => protocols.join(", "),
+        (protocols, load) => format!("{}: {load}", protocols.join(", ")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::histogram;
 use crate::schema::{CaseResult, TimelinePoint};
-use crate::statistics::{Distribution, highest_resolved};
+use crate::statistics::{Distribution, highest_resolved, resolves};
 
 use super::style;
 
@@ -18,7 +18,34 @@ pub struct Curve {
     pub slot: usize,
     /// The points from left to right. They end at the highest quantile that the publishes resolve.
     pub points: Vec<CurvePoint>,
+    /// The points with a name, as far as they are resolved.
+    pub marks: Vec<(Mark, CurvePoint)>,
 }
+
+/// A quantile with a name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mark {
+    /// `p99.9`.
+    pub name: &'static str,
+    /// 0.999.
+    pub quantile: f64,
+    /// Whether it has a tick and a marker of its own, besides its place in the table behind the plot.
+    pub is_tick: bool,
+}
+
+/// The quantiles with names, from low to high.
+pub const MARKS: [Mark; 10] = [
+    Mark { name: "p50", quantile: 0.5, is_tick: true },
+    Mark { name: "p75", quantile: 0.75, is_tick: false },
+    Mark { name: "p90", quantile: 0.9, is_tick: true },
+    Mark { name: "p95", quantile: 0.95, is_tick: false },
+    Mark { name: "p99", quantile: 0.99, is_tick: true },
+    Mark { name: "p99.5", quantile: 0.995, is_tick: false },
+    Mark { name: "p99.9", quantile: 0.999, is_tick: true },
+    Mark { name: "p99.95", quantile: 0.999_5, is_tick: false },
+    Mark { name: "p99.99", quantile: 0.999_9, is_tick: true },
+    Mark { name: "p99.999", quantile: 0.999_99, is_tick: true },
+];
 
 /// A point of a curve.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,21 +97,24 @@ pub fn samples(case: &CaseResult) -> u64 {
 pub fn curve(case: &CaseResult, distribution: &Distribution) -> Option<Curve> {
     let samples = samples(case);
     let end = nines(highest_resolved(samples));
-    let points: Vec<CurvePoint> = (0..=CURVE_STEPS)
-        .filter_map(|step| {
-            let nines = end * f64::from(step) / f64::from(CURVE_STEPS);
-            let quantile = quantile_of_nines(nines);
-            Some(CurvePoint {
-                nines,
-                latency_us: distribution.quantile_us(quantile)?,
-                interval_us: distribution
-                    .interval_us(quantile, samples)
-                    .map(|interval| (interval.low_us, interval.high_us)),
-            })
+    let point = |quantile: f64| {
+        let interval_us = distribution.interval_us(quantile, samples);
+        Some(CurvePoint {
+            nines: nines(quantile),
+            latency_us: distribution.quantile_us(quantile)?,
+            interval_us: interval_us.map(|interval| (interval.low_us, interval.high_us)),
         })
+    };
+    let points: Vec<CurvePoint> = (0..=CURVE_STEPS)
+        .filter_map(|step| point(quantile_of_nines(end * f64::from(step) / f64::from(CURVE_STEPS))))
+        .collect();
+    let marks = MARKS
+        .into_iter()
+        .filter(|mark| resolves(mark.quantile, samples))
+        .filter_map(|mark| Some((mark, point(mark.quantile)?)))
         .collect();
     let slot = style::slot(&case.protocol);
-    (end > 0.0 && !points.is_empty()).then(|| Curve { name: case.protocol.clone(), slot, points })
+    (end > 0.0 && !points.is_empty()).then(|| Curve { name: case.protocol.clone(), slot, points, marks })
 }
 
 /// One figure of a case's timeline as a series; `None` where no second has it.

@@ -1,0 +1,203 @@
+//! A result as one HTML file: no request to anywhere, readable without script, in the dark, on paper and on a phone.
+
+mod escape;
+mod panels;
+mod plot;
+mod scale;
+mod tables;
+
+use std::fmt::Write;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+use crate::checks::Verdict;
+use crate::schema::RunResult;
+use crate::view::table::Table;
+use crate::view::{CheckLine, Report};
+
+use escape::Text;
+
+const STYLE: &str = include_str!("style.css");
+
+/// Draws a result.
+pub fn render(result: &RunResult) -> String {
+    let report = Report::of(result);
+    let mut html = String::with_capacity(256 * 1024);
+    head(&mut html, &report);
+    html.push_str("<body><main>");
+    header(&mut html, &report);
+    body(&mut html, &report);
+    footer(&mut html, &report);
+    html.push_str("</main></body></html>\n");
+    html
+}
+
+fn head(html: &mut String, report: &Report) {
+    // Nothing may be loaded from anywhere: the file opens from a mail, and says the same on every machine.
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+    let _ = write!(
+        html,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\
+         <meta name=\"generator\" content=\"lastmile {version}\">\
+         <title>{verdict}: {title}</title><style>{STYLE}</style></head>",
+        version = env!("CARGO_PKG_VERSION"),
+        verdict = report.verdict.word(),
+        title = Text(&report.title),
+    );
+}
+
+/// Can I believe it, and what does it say.
+fn header(html: &mut String, report: &Report) {
+    let count = report.protocols.len();
+    let protocols = if count == 1 { "protocol" } else { "protocols" };
+    let _ = write!(
+        html,
+        "<header><p class=\"over\">lastmile <span>{}</span></p><h1>From Redis publish to client receipt, over {count} {protocols}</h1>\
+         <p class=\"load\">{}</p>",
+        Text(&moment(&report.started_at)),
+        Text(&report.load),
+    );
+    let class = verdict_class(report.verdict);
+    let _ = write!(
+        html,
+        "<section class=\"verdict {class}\" aria-label=\"Verdict\"><p><strong>{}</strong> {}</p>",
+        report.verdict.word(),
+        Text(&report.verdict_reason)
+    );
+    if !report.objections.is_empty() {
+        html.push_str("<ul>");
+        for objection in &report.objections {
+            let _ = write!(
+                html,
+                "<li><b>{}</b>, {}: {}</li>",
+                Text(&objection.case),
+                Text(&objection.check),
+                Text(&objection.finding)
+            );
+        }
+        html.push_str("</ul>");
+    }
+    html.push_str("</section>");
+    if !report.summary.is_empty() {
+        html.push_str("<section class=\"summary\" aria-label=\"Summary\">");
+        for sentence in &report.summary {
+            let _ = write!(html, "<p>{}</p>", Text(sentence));
+        }
+        html.push_str("</section>");
+    }
+    html.push_str("</header>");
+}
+
+fn body(html: &mut String, report: &Report) {
+    section(html, "results", "Results", &tables::table(&report.matrix));
+    let several = report.groups.len() > 1;
+    for (number, group) in report.groups.iter().enumerate() {
+        let of_load =
+            if several { format!(" <small>{}</small>", Text(&group.heading)) } else { String::new() };
+        let _ = write!(html, "<section class=\"group\" id=\"load-{number}\">");
+        let _ = write!(html, "<h2>Latency by percentile{of_load}</h2>");
+        html.push_str(&panels::legend(group));
+        html.push_str(&panels::percentiles(group));
+        let _ = write!(html, "<h3>Latency over time{of_load}</h3>{}</section>", panels::over_time(group));
+    }
+    let stages = format!(
+        "{}<p class=\"remark\">Latency counts from the moment a message was planned, service latency from the moment it \
+         was sent: a publisher that falls behind shows in the first and would hide in the second.</p>",
+        tables::table(&report.stages)
+    );
+    section(html, "stages", "Where the time goes", &stages);
+    let accounting = format!(
+        "{}<p class=\"remark\">expected = delivered + lost. A lost message is not late, so losses flatter the \
+         percentiles beside them.</p>",
+        tables::table(&report.accounting)
+    );
+    section(html, "accounting", "Accounting", &accounting);
+    section(html, "resources", "Resources", &tables::table(&report.resources));
+    section(html, "checks", "Checks", &checks(&report.checks));
+}
+
+fn section(html: &mut String, id: &str, heading: &str, content: &str) {
+    let _ = write!(html, "<section id=\"{id}\"><h2>{heading}</h2>{content}</section>");
+}
+
+fn checks(checks: &[CheckLine]) -> String {
+    let mut html = "<ul class=\"checks\">".to_owned();
+    for check in checks {
+        let judged = !check.outcome.starts_with("not judged");
+        let (class, word) = match check.verdict {
+            Verdict::Valid if !judged => ("open", "–"),
+            Verdict::Valid => ("valid", "✓"),
+            Verdict::Suspect => ("suspect", "!"),
+            Verdict::Invalid => ("invalid", "✗"),
+        };
+        let _ = write!(
+            html,
+            "<li class=\"{class}\"><span aria-hidden=\"true\">{word}</span> <b>{}</b> {} <em>{}</em></li>",
+            Text(&check.name),
+            Text(&check.rule),
+            Text(&check.outcome)
+        );
+    }
+    html.push_str("</ul>");
+    html
+}
+
+/// How to get the same again, and what the words mean.
+fn footer(html: &mut String, report: &Report) {
+    let mut content = format!(
+        "<h3>Command</h3><pre tabindex=\"0\"><code>{}</code></pre><p class=\"remark\">seed {}</p>",
+        Text(&report.command),
+        Text(&report.seed)
+    );
+    let _ = write!(content, "<h3>Conditions</h3>{}", tables::facts(&report.conditions));
+    let _ = write!(content, "<h3>Machine and versions</h3>{}", tables::facts(&report.environment));
+    section(html, "environment", "Environment", &content);
+    let mut terms = "<dl class=\"terms\">".to_owned();
+    for (name, meaning) in
+        definitions(&[&report.matrix, &report.accounting, &report.stages, &report.resources])
+    {
+        let _ = write!(terms, "<dt>{}</dt><dd>{}</dd>", Text(&name), Text(&meaning));
+    }
+    terms.push_str("</dl>");
+    section(html, "terms", "Terms", &terms);
+}
+
+/// Every column once, with what it means.
+fn definitions(tables: &[&Table]) -> Vec<(String, String)> {
+    let mut definitions: Vec<(String, String)> = Vec::new();
+    for column in tables.iter().flat_map(|table| &table.columns) {
+        let name = match column.group.as_str() {
+            "" | "latency" | "deliveries" | "cost" | "load" | "beside" => column.name.clone(),
+            // The figures of a stage or a resource mean the same, for whichever process or percentile.
+            group => group.to_owned(),
+        };
+        if !definitions.iter().any(|(other, _)| *other == name) {
+            definitions.push((name, column.meaning.clone()));
+        }
+    }
+    definitions
+}
+
+fn verdict_class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Valid => "valid",
+        Verdict::Suspect => "suspect",
+        Verdict::Invalid => "invalid",
+    }
+}
+
+/// A time for people; as it is where it is none.
+fn moment(started_at: &str) -> String {
+    let form =
+        format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC");
+    OffsetDateTime::parse(started_at, &Rfc3339)
+        .ok()
+        .and_then(|moment| moment.to_offset(time::UtcOffset::UTC).format(form).ok())
+        .unwrap_or_else(|| started_at.to_owned())
+}

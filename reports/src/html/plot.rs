@@ -1,0 +1,261 @@
+//! A plot as SVG: frame, axes, lines. Coordinates are pixels of the plot's own size; colours, dashes and fonts come
+//! from the page's style by class, so that dark mode and print change them.
+//!
+//! Every line keeps its values in its coordinates, to a hundredth of a pixel: what the script shows on hovering is
+//! read back from there through the scales told in `data-` attributes.
+
+use std::fmt::Write;
+
+use super::escape::Text;
+use super::scale::Scale;
+
+/// Space around the drawing area, in pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Margins {
+    /// Above.
+    pub top: f64,
+    /// To the right.
+    pub right: f64,
+    /// Below, for the axis.
+    pub bottom: f64,
+    /// To the left, for the axis.
+    pub left: f64,
+}
+
+/// A plot being drawn.
+pub struct Plot {
+    width: f64,
+    height: f64,
+    /// Horizontal scale.
+    pub x: Scale,
+    /// Vertical scale.
+    pub y: Scale,
+    body: String,
+}
+
+/// A tick: its value and its label, empty for a line without one.
+pub type Tick = (f64, String);
+
+impl Plot {
+    /// An empty plot; the scales' ranges are set to its drawing area.
+    pub fn new(width: f64, height: f64, margins: Margins, x: (f64, f64), y: (f64, f64)) -> Self {
+        Self {
+            width,
+            height,
+            x: Scale::linear(x, (margins.left, width - margins.right)),
+            y: Scale::logarithmic(y, (height - margins.bottom, margins.top)),
+            body: String::new(),
+        }
+    }
+
+    /// Lines across at the ticks of the vertical axis, labels to their left.
+    pub fn vertical_axis(&mut self, ticks: &[Tick]) {
+        let (left, right) = self.x.range();
+        self.body.push_str("<g class=\"axis y\">");
+        for (value, label) in ticks {
+            let y = self.y.place(*value);
+            let _ = write!(
+                self.body,
+                "<path d=\"M{} {}H{}\"/>",
+                coordinate(left),
+                coordinate(y),
+                coordinate(right)
+            );
+            self.label(left - 8.0, y + 4.0, "end", label);
+        }
+        self.body.push_str("</g>");
+    }
+
+    /// Lines up at the ticks of the horizontal axis, labels below, and the axis' name.
+    pub fn horizontal_axis(&mut self, ticks: &[Tick], name: &str) {
+        let (bottom, top) = self.y.range();
+        let (left, right) = self.x.range();
+        self.body.push_str("<g class=\"axis x\">");
+        for (value, label) in ticks {
+            let x = self.x.place(*value);
+            let _ = write!(
+                self.body,
+                "<path d=\"M{} {}V{}\"/>",
+                coordinate(x),
+                coordinate(top),
+                coordinate(bottom)
+            );
+            // A centred label at an end would stick out of the plot.
+            let anchor = if x > self.width - 18.0 { "end" } else { "middle" };
+            self.label(x, bottom + 17.0, anchor, label);
+        }
+        let _ = write!(
+            self.body,
+            "</g><path class=\"base\" d=\"M{} {}H{}\"/>",
+            coordinate(left),
+            coordinate(bottom),
+            coordinate(right)
+        );
+        self.note(f64::midpoint(left, right), self.height - 5.0, "middle", name);
+    }
+
+    fn label(&mut self, x: f64, y: f64, anchor: &str, text: &str) {
+        if !text.is_empty() {
+            let _ = write!(
+                self.body,
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+                coordinate(x),
+                coordinate(y),
+                Text(text)
+            );
+        }
+    }
+
+    /// A quiet word anywhere.
+    pub fn note(&mut self, x: f64, y: f64, anchor: &str, text: &str) {
+        let _ = write!(
+            self.body,
+            "<text class=\"note\" x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            coordinate(x),
+            coordinate(y),
+            Text(text)
+        );
+    }
+
+    /// A shaded stretch of the horizontal axis.
+    pub fn zone(&mut self, from: f64, to: f64) {
+        let (bottom, top) = self.y.range();
+        let (left, right) = (self.x.place(from), self.x.place(to));
+        let _ = write!(
+            self.body,
+            "<rect class=\"zone\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>",
+            coordinate(left),
+            coordinate(top),
+            coordinate((right - left).max(0.0)),
+            coordinate(bottom - top)
+        );
+    }
+
+    /// Opens the group of all that belongs to one series; the script shows and hides it as a whole.
+    pub fn open_series(&mut self, slot: usize, name: &str) {
+        let _ = write!(self.body, "<g class=\"series s{slot}\" data-name=\"{}\">", Text(name));
+    }
+
+    /// Closes the group.
+    pub fn close_series(&mut self) {
+        self.body.push_str("</g>");
+    }
+
+    /// A line through points, broken between stretches.
+    pub fn line(&mut self, stretches: &[Vec<(f64, f64)>]) {
+        self.body.push_str("<path class=\"line\" d=\"");
+        for stretch in stretches {
+            self.points(stretch.iter().copied());
+        }
+        self.body.push_str("\"/>");
+    }
+
+    /// A band between a lower and an upper line: `(x, low, high)`.
+    pub fn band(&mut self, points: &[(f64, f64, f64)]) {
+        if points.len() < 2 {
+            return;
+        }
+        self.body.push_str("<path class=\"band\" d=\"");
+        let there = points.iter().map(|(x, _, high)| (*x, *high));
+        let back = points.iter().rev().map(|(x, low, _)| (*x, *low));
+        self.points(there.chain(back));
+        self.body.push_str("Z\"/>");
+    }
+
+    fn points(&mut self, points: impl Iterator<Item = (f64, f64)>) {
+        for (index, (x, y)) in points.enumerate() {
+            let command = if index == 0 { 'M' } else { 'L' };
+            let (x, y) = (coordinate(self.x.place(x)), coordinate(self.y.place(y)));
+            let _ = write!(self.body, "{command}{x} {y}");
+        }
+    }
+
+    /// A marker of the slot's shape, with words that show on resting the pointer there even without script.
+    pub fn marker(&mut self, slot: usize, x: f64, y: f64, words: &str) {
+        let _ = write!(
+            self.body,
+            "<g class=\"marker\" transform=\"translate({} {})\"><title>{}</title>{}</g>",
+            coordinate(self.x.place(x)),
+            coordinate(self.y.place(y)),
+            Text(words),
+            marker_shape(slot)
+        );
+    }
+
+    /// Names beside the ends of lines, moved apart where they would overlap: `(slot, x, y, name)`.
+    pub fn end_labels(&mut self, ends: &[(usize, f64, f64, String)]) {
+        const HEIGHT: f64 = 15.0;
+        let mut placed: Vec<(usize, f64, f64, &str)> = ends
+            .iter()
+            .map(|(slot, x, y, name)| (*slot, self.x.place(*x), self.y.place(*y), name.as_str()))
+            .collect();
+        placed.sort_by(|left, right| left.2.total_cmp(&right.2));
+        let (bottom, _) = self.y.range();
+        let mut next = f64::NEG_INFINITY;
+        let mut rows: Vec<f64> = placed
+            .iter()
+            .map(|(_, _, y, _)| {
+                next = y.max(next + HEIGHT);
+                next
+            })
+            .collect();
+        let mut limit = bottom - 2.0;
+        for row in rows.iter_mut().rev() {
+            *row = row.min(limit);
+            limit = *row - HEIGHT;
+        }
+        for ((slot, x, y, name), row) in placed.into_iter().zip(rows) {
+            let _ = write!(
+                self.body,
+                "<g class=\"series end s{slot}\" data-name=\"{name}\"><path class=\"lead\" d=\"M{} {}L{} {}\"/><text x=\"{}\" y=\"{}\">{name}</text></g>",
+                coordinate(x + 5.0),
+                coordinate(y),
+                coordinate(x + 16.0),
+                coordinate(row),
+                coordinate(x + 19.0),
+                coordinate(row + 4.0),
+                name = Text(name),
+            );
+        }
+    }
+
+    /// The finished SVG. The title is what a screen reader says; the kind tells the script how to read values back.
+    pub fn finish(self, class: &str, kind: &str, title: &str) -> String {
+        let ((x0, x1), (y0, y1)) = (self.x.domain(), self.y.domain());
+        let ((left, right), (bottom, top)) = (self.x.range(), self.y.range());
+        format!(
+            "<svg class=\"plot {class}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" data-kind=\"{kind}\" \
+             data-x=\"{x0} {x1} {left} {right}\" data-y=\"{y0} {y1} {bottom} {top}\">{}</svg>",
+            self.width,
+            self.height,
+            Text(title),
+            self.body
+        )
+    }
+}
+
+/// The shape of a slot's marker, around the origin.
+pub fn marker_shape(slot: usize) -> &'static str {
+    match slot % 5 {
+        0 => "<circle r=\"3.6\"/>",
+        1 => "<rect x=\"-3.3\" y=\"-3.3\" width=\"6.6\" height=\"6.6\"/>",
+        2 => "<path d=\"M0 -4.4L4.2 3H-4.2Z\"/>",
+        3 => "<path d=\"M0 -4.8L4.4 0L0 4.8L-4.4 0Z\"/>",
+        _ => "<path d=\"M0 4.4L4.2 -3H-4.2Z\"/>",
+    }
+}
+
+/// A line with its marker, as a legend shows it.
+pub fn swatch(slot: usize) -> String {
+    format!(
+        "<svg class=\"swatch series s{slot}\" viewBox=\"0 0 30 12\" aria-hidden=\"true\"><path class=\"line\" d=\"M1 6H29\"/>\
+         <g class=\"marker\" transform=\"translate(15 6)\">{}</g></svg>",
+        marker_shape(slot)
+    )
+}
+
+/// A coordinate to a hundredth of a pixel, without needless zeros.
+fn coordinate(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
