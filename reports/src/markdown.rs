@@ -95,7 +95,7 @@ fn table(table: &Table) -> String {
 
 /// Groups whose columns are understood without them.
 fn is_plain_group(group: &str) -> bool {
-    matches!(group, "latency" | "deliveries" | "cost" | "load" | "beside")
+    matches!(group, "latency" | "deliveries" | "cost" | "load" | "of what arrived")
 }
 
 /// Text that stays text: no markup, no HTML, no end of a cell or a line.

@@ -87,11 +87,19 @@ fn header(html: &mut String, report: &Report) {
     if !report.summary.is_empty() {
         html.push_str("<section class=\"summary\" aria-label=\"Summary\">");
         for sentence in &report.summary {
-            let _ = write!(html, "<p>{}</p>", Text(sentence));
+            let _ = write!(html, "<p>{}</p>", unbroken_names(sentence));
         }
         html.push_str("</section>");
     }
     html.push_str("</header>");
+}
+
+/// A sentence in which no line ends within a name such as wt-stream.
+fn unbroken_names(sentence: &str) -> String {
+    let word = |word: &str| {
+        if word.contains('-') { format!("<span>{}</span>", Text(word)) } else { Text(word).to_string() }
+    };
+    sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn body(html: &mut String, report: &Report) {
@@ -173,7 +181,7 @@ fn definitions(tables: &[&Table]) -> Vec<(String, String)> {
     let mut definitions: Vec<(String, String)> = Vec::new();
     for column in tables.iter().flat_map(|table| &table.columns) {
         let name = match column.group.as_str() {
-            "" | "latency" | "deliveries" | "cost" | "load" | "beside" => column.name.clone(),
+            "" | "latency" | "deliveries" | "cost" | "load" | "of what arrived" => column.name.clone(),
             // The figures of a stage or a resource mean the same, for whichever process or percentile.
             group => group.to_owned(),
         };

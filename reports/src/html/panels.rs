@@ -60,6 +60,9 @@ fn percentile_plot(group: &Group, class: &str, (width, height): (f64, f64), marg
     });
     let (ticks, domain) = vertical_ticks(bounds, if class == "wide" { 12 } else { 8 });
     let domain_end = end.ceil().max(1.0);
+    // The names stand behind the ends of the lines: in the unresolved stretch where that is wide enough.
+    let unresolved = (domain_end - end) / domain_end * (width - margins.left - 14.0);
+    let margins = if unresolved > 110.0 { Margins { right: 14.0, ..margins } } else { margins };
     let mut plot = Plot::new(width, height, margins, (0.0, domain_end), domain);
     if end < domain_end - 0.02 {
         plot.zone(end, domain_end);
@@ -67,8 +70,8 @@ fn percentile_plot(group: &Group, class: &str, (width, height): (f64, f64), marg
     plot.vertical_axis(&ticks);
     let shown = MARKS.iter().filter(|mark| mark.is_tick && nines(mark.quantile) <= domain_end + 1e-9);
     let marks: Vec<Tick> = shown.map(|mark| (nines(mark.quantile), mark.name.to_owned())).collect();
-    plot.horizontal_axis(&marks, "");
-    if (domain_end - end) / domain_end * (width - margins.left - margins.right) > 96.0 {
+    plot.horizontal_axis(&marks, "percentile of the deliveries");
+    if unresolved > 96.0 {
         let (bottom, _) = plot.y.range();
         let x = plot.x.place(domain_end) - 6.0;
         plot.note(x, bottom - 24.0, "end", "not resolved by");

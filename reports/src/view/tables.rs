@@ -185,7 +185,12 @@ pub fn accounting(result: &RunResult) -> Table {
         ),
     );
     columns.push(CaseColumn::new(
-        Column::figures("beside", "p99", "", "Latency at p99 of what did arrive; what was lost is not in it"),
+        Column::figures(
+            "of what arrived",
+            "p99",
+            "",
+            "Latency at p99 of what did arrive; what was lost is not in it",
+        ),
         |case| {
             case.latency_us.p99.map_or_else(
                 || Cell::absent(why_absent(case, Some(0.99))),
@@ -228,7 +233,7 @@ pub fn stages(result: &RunResult) -> Table {
             })
         })
         .collect();
-    table_of_cases(result, "Where the time goes", columns)
+    table_of_cases(result, "From planned time to receipt, and connecting", columns)
 }
 
 /// As [`why_absent`]; connecting has one sample a subscriber instead of one a publish.
@@ -269,12 +274,10 @@ pub fn resources(result: &RunResult) -> Table {
         .into_iter()
         .map(|(process, value)| {
             let meaning = "Processor time for each intact delivery";
-            barred(
-                Column::figures("CPU per delivery", process, "µs", meaning),
-                value,
-                largest_us,
-                figures::short,
-            )
+            // One count of decimals a column, or its figures don't stand below each other.
+            let is_small = result.cases.iter().filter_map(value).any(|value_us| value_us < 1.0);
+            let text = if is_small { |value_us| fixed(value_us, 2) } else { |value_us| fixed(value_us, 1) };
+            barred(Column::figures("CPU per delivery", process, "µs", meaning), value, largest_us, text)
         })
         .collect();
     columns.extend(cores.into_iter().map(|(process, value)| {
@@ -290,7 +293,7 @@ pub fn resources(result: &RunResult) -> Table {
         let scale = largest(result, &[value]).filter(|_| unit != "resident");
         barred(Column::figures("memory", process, unit, meaning), value, scale, figures::bytes)
     }));
-    table_of_cases(result, "What it costs", columns)
+    table_of_cases(result, "Processor time and memory of each process", columns)
 }
 
 /// Processor time over the window as a percentage of one core.

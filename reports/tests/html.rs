@@ -1,0 +1,230 @@
+//! The HTML report: its structure, what it must never contain, and that it stays usable when large.
+
+mod sample;
+
+use std::time::{Duration, Instant};
+
+use lastmile_reports::schema::{LatencySummary, RunResult};
+use lastmile_reports::statistics::highest_resolved;
+use lastmile_reports::{html, store};
+
+/// Every tag of a page in order: its name, and whether it closes or is empty. Fails on anything that is no tag.
+fn tags(page: &str) -> Vec<(String, bool, bool)> {
+    let mut tags = Vec::new();
+    let mut rest = page;
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        let end = rest.find('>').expect("a tag ends");
+        let tag = &rest[..end];
+        rest = &rest[end + 1..];
+        if tag.starts_with('!') {
+            continue;
+        }
+        let closes = tag.starts_with('/');
+        let name: String =
+            tag.trim_start_matches('/').chars().take_while(|letter| letter.is_ascii_alphanumeric()).collect();
+        assert!(!name.is_empty(), "a bare '<' before {tag:?}");
+        // What stands in a style or a script is no markup.
+        if !closes && (name == "style" || name == "script") {
+            let close = format!("</{name}>");
+            rest = &rest[rest.find(&close).expect("it is closed")..];
+        }
+        tags.push((name, closes, tag.ends_with('/')));
+    }
+    tags
+}
+
+fn assert_well_formed(page: &str) {
+    const VOID: [&str; 3] = ["meta", "br", "input"];
+    let mut open = Vec::new();
+    for (name, closes, empty) in tags(page) {
+        if closes {
+            assert_eq!(open.pop().as_deref(), Some(name.as_str()), "closed in another order than opened");
+        } else if !empty && !VOID.contains(&name.as_str()) {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "never closed: {open:?}");
+}
+
+fn count(page: &str, part: &str) -> usize {
+    page.matches(part).count()
+}
+
+fn minimal() -> RunResult {
+    store::parse(include_str!("data/minimal-1.json"), std::path::Path::new("minimal-1.json")).expect("reads")
+}
+
+#[test]
+fn the_panels_stand_in_their_order() {
+    let page = html::render(&sample::first_light());
+    assert_well_formed(&page);
+    let panels = [
+        "<section class=\"verdict valid\"",
+        "<section class=\"summary\"",
+        "<section id=\"results\"",
+        "<h2>Latency by percentile",
+        "<h3>Latency over time",
+        "<section id=\"stages\"",
+        "<section id=\"accounting\"",
+        "<section id=\"resources\"",
+        "<section id=\"checks\"",
+        "<section id=\"environment\"",
+        "<section id=\"terms\"",
+    ];
+    let places: Vec<usize> =
+        panels.iter().map(|panel| page.find(panel).unwrap_or_else(|| panic!("{panel} is missing"))).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(page.contains("lastmile run --connections 100 --rate 100 --duration 10s"));
+    assert!(page.contains("11400714819323198485"));
+    assert!(page.contains("AMD EPYC 7B13"));
+    assert!(page.contains("17 January 2026, 03:45:42 UTC"));
+}
+
+#[test]
+fn every_protocol_has_its_row_and_its_lines() {
+    let page = html::render(&sample::first_light());
+    for (slot, protocol) in ["ws", "sse", "wt-stream", "wt-streams", "wt-datagram"].into_iter().enumerate() {
+        // Two percentile plots, two over time, and the name at the end of the wide one's line.
+        let line = format!("<g class=\"series s{slot}\" data-name=\"{protocol}\">");
+        assert_eq!(count(&page, &line), 4, "{protocol}");
+        assert_eq!(count(&page, &format!("<g class=\"series end s{slot}\" data-name=\"{protocol}\">")), 1);
+    }
+    let (_, matrix) = page.split_once("<section id=\"results\"").expect("is there");
+    let (matrix, _) = matrix.split_once("</section>").expect("ends");
+    assert_eq!(count(matrix, "<tr class=\"s"), 5);
+    assert_eq!(count(matrix, "<td class=\"n bad\">43</td>"), 1, "losses stand out");
+    assert_eq!(
+        count(matrix, "title=\"not resolved: needs 2,995 independent samples, the run has 1,000\">—<"),
+        5
+    );
+}
+
+#[test]
+fn nothing_is_loaded_from_anywhere() {
+    let page = html::render(&sample::a_minute());
+    for reference in
+        ["http:", "https:", "//", "src=", "href=", "url(", "@import", "<link", "<img", "<iframe", "data:"]
+    {
+        let allowed = match reference {
+            // The policy itself names the one scheme that needs no request.
+            "data:" => count(&page, "img-src data:"),
+            _ => 0,
+        };
+        assert_eq!(count(&page, reference), allowed, "{reference}");
+    }
+    assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn hostile_strings_stay_text() {
+    let attack = "\"><script>alert('1')</script><img src=x onerror=alert(2)> & ]]> --> {{7*7}}";
+    let mut result = sample::first_light();
+    result.command = attack.to_owned();
+    result.started_at = attack.to_owned();
+    result.conditions.push((attack.to_owned(), attack.to_owned()));
+    result.environment.cpu = attack.to_owned();
+    result.environment.git_revision = Some(attack.to_owned());
+    result.environment.versions.push((attack.to_owned(), attack.to_owned()));
+    for case in &mut result.cases {
+        case.protocol = format!("{attack}-{}", case.protocol);
+        case.topic = attack.to_owned();
+        case.errors = vec![(attack.to_owned(), 3)];
+    }
+    let page = html::render(&result);
+    let honest = html::render(&sample::first_light());
+    assert_well_formed(&page);
+    assert!(!page.contains("<script>alert") && !page.contains("<img"));
+    let scripts = |page: &str| tags(page).iter().filter(|(name, ..)| name == "script").count();
+    assert_eq!(scripts(&page), scripts(&honest));
+    assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;"), "it is shown, as text");
+}
+
+#[test]
+fn a_curve_ends_at_the_last_resolved_quantile() {
+    let page = html::render(&sample::first_light());
+    let (_, plot) = page.split_once("<svg class=\"plot wide\"").expect("is there");
+    let (plot, _) = plot.split_once("</svg>").expect("ends");
+    let (_, scale) = plot.split_once("data-x=\"").expect("has a scale");
+    let scale: Vec<f64> = scale
+        .split('"')
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .map(|part| part.parse().expect("a number"))
+        .collect();
+    let [from, to, left, right] = scale[..] else { panic!("{scale:?}") };
+    let end = left + (-(1.0 - highest_resolved(1_000)).log10() - from) / (to - from) * (right - left);
+    let mut lines = 0;
+    for path in plot.split("<path class=\"line\" d=\"").skip(1) {
+        let path = path.split('"').next().unwrap_or_default();
+        let last: f64 = path
+            .rsplit('L')
+            .next()
+            .and_then(|pair| pair.split(' ').next())
+            .expect("a pair")
+            .parse()
+            .expect("a number");
+        assert!((last - end).abs() < 0.02, "{last} for {end}");
+        lines += 1;
+    }
+    assert_eq!(lines, 5);
+    assert!(plot.contains("not resolved by") && plot.contains("1,000 publishes"));
+}
+
+#[test]
+fn results_with_nothing_to_draw_are_drawn_all_the_same() {
+    let mut result = sample::first_light();
+    result.cases.clear();
+    let page = html::render(&result);
+    assert_well_formed(&page);
+    assert!(page.contains("<strong>INVALID</strong> nothing was measured"));
+
+    let page = html::render(&minimal());
+    assert_well_formed(&page);
+    assert!(page.contains("No latency is resolved") && page.contains("The result has no timeline"));
+
+    let mut result = sample::first_light();
+    for case in &mut result.cases {
+        case.histogram = "damaged".to_owned();
+        case.latency_us =
+            LatencySummary { p50: Some(f64::NAN), max: Some(f64::INFINITY), ..LatencySummary::default() };
+        case.timeline.retain(|point| point.second != 4);
+        case.timeline[0].p50_us = Some(0.0);
+        case.duration_s = 0.0;
+    }
+    let page = html::render(&result);
+    assert_well_formed(&page);
+    assert!(!page.contains("NaN") && !page.contains("inf"), "what is no number is not printed as one");
+}
+
+#[test]
+fn an_interrupted_run_says_so() {
+    let mut result = sample::first_light();
+    result.interrupted = true;
+    result.cases[4].interrupted = true;
+    let page = html::render(&result);
+    assert!(page.contains("<section class=\"verdict suspect\""));
+    assert!(page.contains("the run was interrupted"));
+    assert!(page.contains("interrupted after 10 s"));
+}
+
+#[test]
+fn sixty_cases_of_ten_minutes_are_rendered_in_time() {
+    let result = sample::sweep(60, 600);
+    let start = Instant::now();
+    let page = html::render(&result);
+    let took = start.elapsed();
+    assert_well_formed(&page);
+    assert_eq!(count(&page, "<svg class=\"plot wide\""), 12, "one for each load");
+    assert!(page.len() < 6_000_000, "{} bytes", page.len());
+    // Two seconds are promised for a release build; a debug build on a busy machine gets far more, and something
+    // quadratic would still not fit in.
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
+#[test]
+fn a_dozen_cases_fit_in_a_mail() {
+    let page = html::render(&sample::sweep(12, 60));
+    assert!(page.len() < 1_500_000, "{} bytes", page.len());
+}
