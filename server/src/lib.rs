@@ -1,4 +1,30 @@
-//! Placeholder.
+//! The server: Redis Pub/Sub in, WebSocket, Server-Sent Events and WebTransport out.
+//!
+//! ```text
+//! Redis ──PUBLISH──▶ ingest ─Round─▶ hub ─Published─▶ shard 0 ─bytes─▶ its sockets (ws, sse; TLS or not)
+//!                                     │               shard 1 …       and queues (WebTransport, HTTP/2)
+//!                                     └─ latest of each game
+//! ```
+//!
+//! Each shard is a thread with its own listeners; ingest and hub share the first shard's thread, so that a
+//! round crosses no thread on its way to the subscribers there. REST, pages and metrics run on a runtime of
+//! their own, the control runtime.
 
+pub mod catalog;
 pub mod certificate;
+pub mod clock;
+pub mod config;
+mod connect;
+mod http;
+pub mod hub;
+mod ingest;
+pub mod metrics;
+pub mod protocol;
+pub mod published;
+pub mod rest;
+pub mod shard;
+mod start;
 pub mod store;
+
+pub use config::Config;
+pub use start::{Handle, ServeError, Server, StartError};

@@ -1,0 +1,106 @@
+//! What the server can be told at start: flags, each with an environment variable.
+
+// The doc comments of the flags are their help text, where Markdown would be read as it is written.
+#![allow(clippy::doc_markdown)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Redis Pub/Sub fan-out over WebSocket, Server-Sent Events and WebTransport.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "lastmile-server", version)]
+pub struct Config {
+    /// Address for HTTP/1.1 and HTTP/2: WebSocket, SSE, REST, pages. Port 0: the kernel chooses
+    #[arg(long, env = "LASTMILE_LISTEN", default_value = "127.0.0.1:3000")]
+    pub listen: SocketAddr,
+
+    /// Address (UDP) for WebTransport. Port 0: the kernel chooses
+    #[arg(long, env = "LASTMILE_WT_LISTEN", default_value = "127.0.0.1:4433")]
+    pub wt_listen: SocketAddr,
+
+    /// Redis to subscribe to: redis://host:port or redis+unix:///path
+    #[arg(long, env = "LASTMILE_REDIS", default_value = "redis://127.0.0.1:6379")]
+    pub redis: String,
+
+    /// Database: sqlite://PATH, sqlite::memory: or postgres://… [default: a file in the user's data folder]
+    #[arg(long, env = "LASTMILE_DATABASE")]
+    pub database: Option<String>,
+
+    /// Certificate chain in PEM form, for WSS, HTTPS, HTTP/2 and WebTransport
+    #[arg(long, env = "LASTMILE_TLS_CERT", requires = "tls_key", conflicts_with = "tls")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of --tls-cert in PEM form
+    #[arg(long, env = "LASTMILE_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// TLS without files: a self-signed certificate of 13 days. (WebTransport always has one.)
+    #[arg(long, env = "LASTMILE_TLS", value_enum)]
+    pub tls: Option<TlsMode>,
+
+    /// What is logged, on stderr: error, warn, info, debug, trace, or a filter like `lastmile_server=debug`
+    #[arg(long, env = "LASTMILE_LOG", default_value = "info")]
+    pub log: String,
+
+    /// Threads that own connections [default: one a core]
+    #[arg(long, env = "LASTMILE_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: Option<u16>,
+
+    /// Bytes that may wait for one subscriber before it is closed as too slow
+    #[arg(long, env = "LASTMILE_BACKLOG_BYTES", default_value_t = 1 << 20)]
+    pub backlog_bytes: usize,
+
+    /// Seconds between two heartbeats of an event stream; WebSockets are pinged at half that pace
+    #[arg(long, env = "LASTMILE_HEARTBEAT_S", default_value_t = 15.0, value_parser = parse_seconds)]
+    pub heartbeat_s: f64,
+
+    /// Seconds after which a silent WebSocket client is closed
+    #[arg(long, env = "LASTMILE_IDLE_LIMIT_S", default_value_t = 75.0, value_parser = parse_seconds)]
+    pub idle_limit_s: f64,
+
+    /// Seconds to wait for Redis and the database at start
+    #[arg(long, env = "LASTMILE_STARTUP_LIMIT_S", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub startup_limit_s: f64,
+}
+
+/// TLS without files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsMode {
+    /// A certificate of our own making.
+    SelfSigned,
+}
+
+impl Config {
+    /// All defaults but for these flags, as if given on the command line.
+    ///
+    /// # Errors
+    /// What the command line would say.
+    pub fn from_flags<'a>(flags: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::iter::once("lastmile-server").chain(flags))
+    }
+
+    /// HTTP is served over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some() || self.tls_cert.is_some()
+    }
+
+    /// See [`Self::startup_limit_s`].
+    pub fn startup_limit(&self) -> Duration {
+        Duration::from_secs_f64(self.startup_limit_s)
+    }
+
+    /// How many shards there will be.
+    pub fn shard_count(&self) -> usize {
+        self.shards.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give seconds between 0.01 and 86400".to_owned()),
+    }
+}

@@ -1,0 +1,204 @@
+//! From an accepted connection to a member of a shard: TLS where asked for, the request's head, and the
+//! decision who serves it. Streams stay with the shard that accepted them; everything else (REST, pages,
+//! HTTP/2) goes to the control runtime, so that a slow database never stands in a round's way.
+
+mod head;
+mod listener;
+mod refusal;
+
+pub use head::RequestHead;
+pub use listener::{ListenError, SharedPort};
+pub use refusal::Refusal;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lastmile_wire::request::{Protocol, StreamRequest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use self::head::Parsed;
+use crate::catalog::{Catalog, Subscription};
+use crate::http::HttpService;
+use crate::metrics::Metrics;
+use crate::protocol::{StreamProtocol, sse, websocket};
+use crate::shard::{ShardInput, ShardSender, Socket, SocketJoin};
+
+/// Time a client has from connecting until its request is complete.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Largest request head accepted.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// What every acceptor needs.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The games there are.
+    pub catalog: Arc<Catalog>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Present where HTTPS and WSS are spoken.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Everything that is no stream.
+    pub http: HttpService,
+    /// An unanswered peer is given up after this long.
+    pub idle_limit: Duration,
+}
+
+impl Entrance {
+    /// What a request for a stream gets.
+    ///
+    /// # Errors
+    /// [`Refusal`] where there is no such game or type, or the request can't be served.
+    pub fn resolve(
+        &self,
+        target: &str,
+        protocol: Protocol,
+    ) -> Result<(StreamRequest, Subscription), Refusal> {
+        let request = match StreamRequest::parse(target) {
+            Some(Ok(request)) if request.protocol == protocol => request,
+            Some(Err(error)) => return Err(Refusal::from(error)),
+            _ => return Err(Refusal::not_found()),
+        };
+        let subscription = self.catalog.resolve(&request.topic).ok_or_else(Refusal::not_found)?;
+        Ok((request, subscription))
+    }
+
+    /// Accepts connections for a shard until told to stop.
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shard: ShardSender,
+        stop: watch::Receiver<bool>,
+    ) {
+        let mut stopped = stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stopped.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let entrance = Arc::clone(&self);
+                    tokio::spawn(entrance.admit(stream, shard.clone()));
+                }
+                Err(error) => {
+                    // Mostly: no descriptors left. Waiting lets some be given back.
+                    warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn admit(self: Arc<Self>, stream: TcpStream, shard: ShardSender) {
+        let metrics = Arc::clone(&self.metrics);
+        let admitted = tokio::time::timeout(HANDSHAKE_LIMIT, async {
+            stream.set_nodelay(true)?;
+            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.idle_limit))?;
+            match self.tls.clone() {
+                None => self.route(stream, shard).await,
+                Some(tls) => {
+                    let stream = TlsAcceptor::from(tls).accept(stream).await?;
+                    self.route(stream, shard).await
+                }
+            }
+        });
+        match admitted.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                metrics.handshakes_failed.add(1);
+                debug!(%error, "a handshake failed");
+            }
+            Err(_) => metrics.handshakes_failed.add(1),
+        }
+    }
+
+    /// Reads the request's head and hands the connection to whoever serves it.
+    async fn route<C: Connection>(&self, mut stream: C, shard: ShardSender) -> io::Result<()> {
+        let mut received = Vec::with_capacity(1024);
+        loop {
+            if stream.read_buf(&mut received).await? == 0 {
+                return Ok(());
+            }
+            let (decision, head_bytes) = match RequestHead::parse(&received) {
+                Parsed::Partial if received.len() < MAX_HEAD_BYTES => continue,
+                // What is no HTTP/1 request, or too long a one, gets its answer from the HTTP library.
+                Parsed::Partial | Parsed::Foreign => (None, 0),
+                Parsed::Request(request, head_bytes) => (self.decide(&request), head_bytes),
+            };
+            match decision {
+                None => self.http.serve(stream, received),
+                Some(Ok(Admission { protocol, subscription, head })) => {
+                    let early = received.split_off(head_bytes);
+                    let socket = stream.into_socket()?;
+                    let join = SocketJoin { socket, protocol, subscription, head, early };
+                    shard.tell(ShardInput::JoinSocket(Box::new(join)));
+                }
+                Some(Err(refusal)) => {
+                    self.metrics.handshakes_failed.add(1);
+                    stream.write_all(&refusal.to_http()).await?;
+                    stream.shutdown().await?;
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    /// Whether a request is for a stream, and what it is answered then.
+    fn decide(&self, request: &RequestHead<'_>) -> Option<Result<Admission, Refusal>> {
+        if request.method() != "GET" {
+            return None;
+        }
+        let protocol = match StreamRequest::parse(request.target())? {
+            Ok(StreamRequest { protocol: Protocol::WebTransport, .. }) => return None,
+            Ok(StreamRequest { protocol, .. }) => protocol,
+            Err(error) => return Some(Err(Refusal::from(error))),
+        };
+        Some(self.admission(request, protocol))
+    }
+
+    fn admission(&self, request: &RequestHead<'_>, protocol: Protocol) -> Result<Admission, Refusal> {
+        let (_, subscription) = self.resolve(request.target(), protocol)?;
+        Ok(if protocol == Protocol::WebSocket {
+            Admission { protocol: &websocket::WebSocket, subscription, head: websocket::handshake(request)? }
+        } else {
+            Admission { protocol: &sse::Sse, subscription, head: sse::response_head() }
+        })
+    }
+}
+
+/// What a stream's request gets.
+struct Admission {
+    protocol: &'static dyn StreamProtocol,
+    subscription: Subscription,
+    head: Bytes,
+}
+
+/// A connection on which a request is read, and which can then become a shard's.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Takes it off this thread's runtime.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    fn into_socket(self) -> io::Result<Socket>;
+}
+
+impl Connection for TcpStream {
+    fn into_socket(self) -> io::Result<Socket> {
+        Ok(Socket::Plain(self.into_std()?.into()))
+    }
+}
+
+impl Connection for TlsStream<TcpStream> {
+    fn into_socket(self) -> io::Result<Socket> {
+        let (stream, tls) = self.into_inner();
+        Ok(Socket::tls(stream.into_std()?.into(), tls))
+    }
+}

@@ -1,0 +1,148 @@
+//! Everything that is no stream on a socket of its own: REST, pages, metrics, and event streams over HTTP/2.
+//! Runs on the control runtime, away from the shards.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use lastmile_wire::request::{Protocol, StreamRequest};
+use lastmile_wire::sse;
+use tokio::io::AsyncReadExt;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::catalog::Catalog;
+use crate::connect::{Connection, Refusal};
+use crate::protocol;
+use crate::published::Framing;
+use crate::shard::{Batch, QueueReader, ShardSender};
+
+/// Serves HTTP on connections that the entrance hands over.
+#[derive(Debug, Clone)]
+pub struct HttpService {
+    control: Handle,
+    router: Router,
+    stop: watch::Receiver<bool>,
+}
+
+impl HttpService {
+    /// A service on the control runtime, until told to stop.
+    pub fn new(control: Handle, router: Router, stop: watch::Receiver<bool>) -> Self {
+        Self { control, router, stop }
+    }
+
+    /// Serves a connection of which `received` has been read already. HTTP/1.1 connections end with their
+    /// response: so every request begins a connection, and a stream is always recognised by the entrance.
+    pub fn serve<C: Connection>(&self, stream: C, received: Vec<u8>) {
+        let (reader, writer) = tokio::io::split(stream);
+        let io = TokioIo::new(tokio::io::join(std::io::Cursor::new(received).chain(reader), writer));
+        let service = TowerToHyperService::new(self.router.clone());
+        let mut stop = self.stop.clone();
+        self.control.spawn(async move {
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().keep_alive(false);
+            builder.http2().max_concurrent_streams(100);
+            let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+            let served = tokio::select! {
+                served = &mut connection => served,
+                () = stopped(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                debug!(error, "an HTTP connection failed");
+            }
+        });
+    }
+}
+
+/// Resolves when the server stops; what `wait_for` gives can't be held in a task that may change threads.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the server is gone altogether.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Event streams for connections that carry several requests.
+#[derive(Debug)]
+pub struct SharedStreams {
+    catalog: Arc<Catalog>,
+    shards: Vec<ShardSender>,
+    next_shard: AtomicUsize,
+    heartbeat: Duration,
+}
+
+impl SharedStreams {
+    /// Streams of the catalog's games, spread over the shards.
+    pub fn new(catalog: Arc<Catalog>, shards: Vec<ShardSender>, heartbeat: Duration) -> Self {
+        Self { catalog, shards, next_shard: AtomicUsize::new(0), heartbeat }
+    }
+
+    /// The routes of the streams.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/sse/{*topic}", get(event_stream))
+            .route("/ws/{*topic}", get(|| async { refuse(&Refusal::upgrade_required()) }))
+            .with_state(self)
+    }
+
+    async fn join(&self, uri: &Uri) -> Result<QueueReader, Refusal> {
+        let target = uri.path_and_query().map_or("", |target| target.as_str());
+        let request = match StreamRequest::parse(target) {
+            Some(Ok(request)) if request.protocol == Protocol::Sse => request,
+            Some(Err(error)) => return Err(Refusal::from(error)),
+            _ => return Err(Refusal::not_found()),
+        };
+        let subscription = self.catalog.resolve(&request.topic).ok_or_else(Refusal::not_found)?;
+        let shard = &self.shards[self.next_shard.fetch_add(1, Relaxed) % self.shards.len()];
+        QueueReader::join(shard, Framing::SseEvent, subscription)
+            .await
+            .ok_or_else(|| Refusal { status: 503, error: "the server is shutting down".to_owned() })
+    }
+}
+
+async fn event_stream(State(streams): State<Arc<SharedStreams>>, uri: Uri) -> Response {
+    let reader = match streams.join(&uri).await {
+        Ok(reader) => reader,
+        Err(refusal) => return refuse(&refusal),
+    };
+    let retry = stream::iter([Ok::<_, Infallible>(Bytes::from_static(sse::RETRY_LINE))]);
+    let events = stream::unfold((Some(reader), streams.heartbeat), next_events);
+    let body = Body::from_stream(futures_util::StreamExt::chain(retry, events));
+    (protocol::sse::HEADERS, body).into_response()
+}
+
+type Reading = (Option<QueueReader>, Duration);
+
+async fn next_events((reader, heartbeat): Reading) -> Option<(Result<Bytes, Infallible>, Reading)> {
+    let mut reader = reader?;
+    match tokio::time::timeout(heartbeat, reader.next()).await {
+        Ok(Ok(Batch::Joined(events))) => Some((Ok(events), (Some(reader), heartbeat))),
+        // Events always come joined.
+        Ok(Ok(Batch::Each(events))) => Some((Ok(Bytes::from(events.concat())), (Some(reader), heartbeat))),
+        Ok(Err(reason)) => Some((Ok(Bytes::from(sse::goodbye(reason.words()))), (None, heartbeat))),
+        Err(_) => {
+            let unix_seconds =
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            Some((Ok(Bytes::from(sse::heartbeat(unix_seconds))), (Some(reader), heartbeat)))
+        }
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    (status, [("content-type", "application/json")], refusal.body()).into_response()
+}

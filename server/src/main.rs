@@ -1,0 +1,35 @@
+//! The server program: flags, logs, signals; everything else is the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lastmile_server::{Config, Server};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter = match EnvFilter::try_new(&config.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("lastmile-server: --log {}: {error}; use a level such as info", config.log);
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let server = match Server::start(&config) {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("lastmile-server: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    println!("{}", server.ready_line());
+    match server.run_until_signal() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lastmile-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A round on its way through the server: its published bytes, and its frames, each encoded once.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use lastmile_wire::{sse, websocket, webtransport};
+
+use crate::catalog::GameIndex;
+
+/// How a round is framed for a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// A WebSocket text frame.
+    WebSocketText,
+    /// A Server-Sent Event.
+    SseEvent,
+    /// Behind its length, on a WebTransport stream.
+    LengthPrefixed,
+    /// Nothing added: a datagram, or a stream of its own.
+    Bare,
+}
+
+impl Framing {
+    /// Frames may follow each other in one write. The opposite: each travels by itself.
+    pub fn joins(self) -> bool {
+        self != Self::Bare
+    }
+}
+
+/// When a subscriber gets a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// As the latest round, on connect.
+    Attach,
+    /// As it is published.
+    Live,
+}
+
+/// A validated round. Frames are made by whoever needs them first and shared from then on, so a framing that
+/// nobody subscribed to costs nothing.
+#[derive(Debug)]
+pub struct Published {
+    game: GameIndex,
+    round_id: u64,
+    ingested_ns: u64,
+    payload: Bytes,
+    websocket: OnceLock<Bytes>,
+    sse_initial: OnceLock<Bytes>,
+    sse_message: OnceLock<Bytes>,
+    length_prefixed: OnceLock<Bytes>,
+}
+
+impl Published {
+    /// A round of `game` whose bytes reached this process at `ingested_ns`.
+    pub fn new(game: GameIndex, round_id: u64, payload: Bytes, ingested_ns: u64) -> Self {
+        Self {
+            game,
+            round_id,
+            ingested_ns,
+            payload,
+            websocket: OnceLock::new(),
+            sse_initial: OnceLock::new(),
+            sse_message: OnceLock::new(),
+            length_prefixed: OnceLock::new(),
+        }
+    }
+
+    /// The game it belongs to.
+    pub fn game(&self) -> GameIndex {
+        self.game
+    }
+
+    /// Its identifier.
+    pub fn round_id(&self) -> u64 {
+        self.round_id
+    }
+
+    /// When its bytes reached this process, by [`crate::clock::now_ns`].
+    pub fn ingested_ns(&self) -> u64 {
+        self.ingested_ns
+    }
+
+    /// The bytes as published.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// The bytes as they travel.
+    pub fn frame(&self, framing: Framing, moment: Moment) -> &Bytes {
+        let encode = |append: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            append(&mut out);
+            Bytes::from(out)
+        };
+        let sse = |event| encode(&|out| sse::append_event(out, event, Some(self.round_id), &self.payload));
+        match (framing, moment) {
+            (Framing::Bare, _) => &self.payload,
+            (Framing::WebSocketText, _) => self.websocket.get_or_init(|| {
+                encode(&|out| websocket::append_frame(out, websocket::Opcode::Text, &self.payload))
+            }),
+            (Framing::SseEvent, Moment::Attach) => self.sse_initial.get_or_init(|| sse(sse::EVENT_INITIAL)),
+            (Framing::SseEvent, Moment::Live) => self.sse_message.get_or_init(|| sse(sse::EVENT_MESSAGE)),
+            (Framing::LengthPrefixed, _) => self
+                .length_prefixed
+                .get_or_init(|| encode(&|out| webtransport::append_message(out, &self.payload))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    #[test]
+    fn a_frame_is_encoded_once_and_carries_the_published_bytes() {
+        let game = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]).game("crash").unwrap();
+        let round = Published::new(game, 7, Bytes::from_static(b"{\"round_id\":7}"), 0);
+        for framing in [Framing::WebSocketText, Framing::SseEvent, Framing::LengthPrefixed, Framing::Bare] {
+            for moment in [Moment::Attach, Moment::Live] {
+                let first = round.frame(framing, moment);
+                assert_eq!(first.as_ptr(), round.frame(framing, moment).as_ptr());
+                assert!(first.windows(14).any(|window| window == &round.payload[..]));
+            }
+        }
+        assert!(round.frame(Framing::SseEvent, Moment::Attach).starts_with(b"event: initial\nid: 7\n"));
+        assert!(round.frame(Framing::SseEvent, Moment::Live).starts_with(b"event: message\n"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Goodbyes: a member leaves its group at once, gets its protocol's last words, and a little time to take them.
+
+use std::time::{Duration, Instant};
+
+use super::inbox::MemberKey;
+use super::member::{Outlet, Phase, Progress};
+use super::{Shard, protocol_of};
+use crate::protocol::CloseReason;
+
+/// Time a member has to take its goodbye and close its side.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Members that have been told goodbye, oldest first.
+#[derive(Debug, Default)]
+pub struct Closing(Vec<(Instant, MemberKey)>);
+
+impl Closing {
+    /// Takes out those whose time is over.
+    fn take_due(&mut self) -> Vec<MemberKey> {
+        let now = Instant::now();
+        let due = self.0.partition_point(|(deadline, _)| *deadline <= now);
+        self.0.drain(..due).map(|(_, member)| member).collect()
+    }
+}
+
+impl Shard {
+    /// Ends a member's membership for `reason`, and tells it.
+    pub(super) fn close(&mut self, key: MemberKey, reason: CloseReason) {
+        match self.members.get(key).map(|member| &member.phase) {
+            None | Some(Phase::Closing) => return,
+            Some(Phase::Joining(_)) => return self.remove(key, reason),
+            Some(Phase::Live { .. }) => self.leave_group(key, reason),
+        }
+        let Some(member) = self.members.get(key) else { return };
+        member.phase = Phase::Closing;
+        let Outlet::Socket(outlet) = &mut member.outlet else {
+            if let Some(Outlet::Queue(outlet, _)) = self.members.remove(key).map(|member| member.outlet) {
+                outlet.close(reason);
+            }
+            return;
+        };
+        match outlet.say_goodbye(reason) {
+            _ if reason == CloseReason::PeerGone => return self.remove(key, reason),
+            Err(_) => return self.remove(key, reason),
+            Ok(Progress::Written) => outlet.socket.finish(),
+            Ok(Progress::Waiting) => self.watch_for_writing(key),
+        }
+        self.closing.0.push((Instant::now() + GOODBYE_LIMIT, key));
+    }
+
+    /// Ends a member without a word: its connection is gone.
+    pub(super) fn remove(&mut self, key: MemberKey, reason: CloseReason) {
+        if let Some(Phase::Live { .. }) = self.members.get(key).map(|member| &member.phase) {
+            self.leave_group(key, reason);
+        }
+        self.members.remove(key);
+    }
+
+    /// Ends those who have not taken their goodbye in time.
+    pub(super) fn remove_overdue(&mut self) {
+        for key in self.closing.take_due() {
+            self.members.remove(key);
+        }
+    }
+
+    /// Says goodbye to everyone, and takes no one any more.
+    pub(super) fn stop(&mut self) {
+        self.write_pending();
+        self.stopping = true;
+        for key in self.members.keys() {
+            self.close(key, CloseReason::GoingAway);
+        }
+    }
+
+    fn leave_group(&mut self, key: MemberKey, reason: CloseReason) {
+        let Some(member) = self.members.get(key) else { return };
+        let Phase::Live { group: id, position } = member.phase else { return };
+        let framing = member.outlet.framing();
+        if let Some(group) = self.groups.get_mut(id) {
+            group.members.swap_remove(position as usize);
+            let moved = group.members.get(position as usize).copied();
+            if let Some((_, other)) = moved.and_then(|slot| self.members.in_slot(slot))
+                && let Phase::Live { position: place, .. } = &mut other.phase
+            {
+                *place = position;
+            }
+            self.groups.remove_if_empty(id);
+        }
+        self.counters().protocol(protocol_of(framing)).connections.add(-1);
+        self.counters().closed(reason).add(1);
+    }
+}

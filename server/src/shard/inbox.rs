@@ -1,0 +1,107 @@
+//! What a shard is told, and the names it gives its members.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::queue::QueueOutlet;
+use super::socket::Socket;
+use crate::catalog::Subscription;
+use crate::protocol::StreamProtocol;
+use crate::published::{Framing, Published};
+
+/// A shard's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardId(pub usize);
+
+impl ShardId {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A member's name within its shard. The generation tells a member from the next one in the same slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberKey {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+impl MemberKey {
+    pub(super) fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Self {
+        Self { slot: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+/// A socket that has asked for a stream and is to get it.
+#[derive(Debug)]
+pub struct SocketJoin {
+    /// The connection.
+    pub socket: Socket,
+    /// What it speaks.
+    pub protocol: &'static dyn StreamProtocol,
+    /// What it gets.
+    pub subscription: Subscription,
+    /// The answer to its handshake; sent once it is attached, so that who has seen it misses nothing.
+    pub head: Bytes,
+    /// What the client sent behind its request.
+    pub early: Vec<u8>,
+}
+
+/// A subscriber that takes its frames from a queue.
+#[derive(Debug)]
+pub struct QueueJoin {
+    /// How its rounds are framed.
+    pub framing: Framing,
+    /// What it gets.
+    pub subscription: Subscription,
+    /// Where its frames go.
+    pub outlet: QueueOutlet,
+    /// Told when it is attached, before the first frame.
+    pub attached: oneshot::Sender<MemberKey>,
+}
+
+/// What a shard is told.
+#[derive(Debug)]
+pub enum ShardInput {
+    /// A round was published.
+    Round(Arc<Published>),
+    /// The hub has attached a member: it gets these rounds now and every later one.
+    Attached {
+        /// The member.
+        member: MemberKey,
+        /// The latest round of each of its games.
+        latest: Vec<Arc<Published>>,
+    },
+    /// A socket wants to become a member.
+    JoinSocket(Box<SocketJoin>),
+    /// A queue wants to become a member.
+    JoinQueue(Box<QueueJoin>),
+    /// A queue's reader has gone.
+    Leave(MemberKey),
+    /// Say goodbye to everyone, and end.
+    Stop,
+}
+
+/// Where a shard is told things, in order. Never blocks; see [`crate::hub::HubSender`].
+#[derive(Debug, Clone)]
+pub struct ShardSender(mpsc::UnboundedSender<ShardInput>);
+
+impl ShardSender {
+    /// A queue: its sending side and the side the shard reads.
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<ShardInput>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Tells the shard. After it has ended, at shutdown, nothing happens.
+    pub fn tell(&self, input: ShardInput) {
+        let _ = self.0.send(input);
+    }
+}

@@ -1,0 +1,183 @@
+//! A shard: one thread, sole owner of the connections it accepted. It is woken once for all that is pending,
+//! joins a group's frames and writes them to each member with one system call. Nothing pending, nothing
+//! delayed: batching comes from load, never from a timer. There is no lock and no allocation per delivery.
+
+mod backlog;
+mod closing;
+mod delivery;
+mod group;
+mod inbox;
+mod member;
+mod poller;
+mod queue;
+mod reading;
+mod socket;
+mod sweep;
+
+pub use group::Batch;
+pub use inbox::{MemberKey, QueueJoin, ShardId, ShardInput, ShardSender, SocketJoin};
+pub use queue::{QueueOutlet, QueueReader};
+pub use socket::Socket;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use self::closing::Closing;
+use self::group::{GroupId, Groups};
+use self::member::{Joining, Members, Outlet, SocketOutlet};
+use self::poller::{Poller, SocketEvent};
+use self::sweep::Sweep;
+use crate::catalog::Subscription;
+use crate::hub::{HubInput, HubSender};
+use crate::metrics::{Metrics, ShardMetrics};
+use crate::published::{Framing, Published};
+
+/// Inputs taken before anything is written: bounds how much is joined into one write.
+const INPUTS_AT_A_TIME: usize = 256;
+
+/// Read buffer, shared by all members of a shard.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// What a shard can be told at start.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// Bytes that may wait for one member before it is too slow.
+    pub backlog_bytes: usize,
+    /// Time between two heartbeats of an event stream; WebSockets are pinged every second one.
+    pub heartbeat: Duration,
+    /// A WebSocket client silent for this long is closed.
+    pub idle_limit: Duration,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    settings: ShardSettings,
+    hub: HubSender,
+    metrics: Arc<Metrics>,
+    members: Members,
+    groups: Groups,
+    poller: Poller,
+    /// Groups with something pending.
+    touched: Vec<GroupId>,
+    closing: Closing,
+    sweep: Sweep,
+    read_buffer: Box<[u8]>,
+    /// A group's rounds while they are written, kept for its capacity.
+    writing: Vec<Arc<Published>>,
+    stopping: bool,
+}
+
+impl Shard {
+    /// A shard without members. To be called on the thread's own runtime.
+    ///
+    /// # Errors
+    /// Where the kernel gives no epoll descriptor.
+    pub fn new(
+        id: ShardId,
+        games: usize,
+        settings: ShardSettings,
+        hub: HubSender,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            id,
+            sweep: Sweep::new(settings.heartbeat),
+            settings,
+            hub,
+            metrics,
+            members: Members::default(),
+            groups: Groups::new(games),
+            poller: Poller::new()?,
+            touched: Vec::new(),
+            closing: Closing::default(),
+            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            writing: Vec::new(),
+            stopping: false,
+        })
+    }
+
+    /// Works until told to stop and everyone has been told goodbye.
+    pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<ShardInput>) {
+        let mut inputs = Vec::with_capacity(INPUTS_AT_A_TIME);
+        let mut events: Vec<SocketEvent> = Vec::new();
+        let mut tick = tokio::time::interval(sweep::TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !(self.stopping && self.members.len() == 0) {
+            tokio::select! {
+                count = inbox.recv_many(&mut inputs, INPUTS_AT_A_TIME) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for input in inputs.drain(..) {
+                        self.take(input);
+                    }
+                    self.write_pending();
+                }
+                () = self.poller.wait(&mut events) => {
+                    for event in events.drain(..) {
+                        self.on_socket_event(event);
+                    }
+                }
+                _ = tick.tick() => self.on_tick(),
+            }
+        }
+    }
+
+    fn take(&mut self, input: ShardInput) {
+        match input {
+            ShardInput::Round(round) => self.groups.push(&round, &mut self.touched),
+            ShardInput::Attached { member, latest } => self.attach(member, &latest),
+            ShardInput::JoinSocket(join) => {
+                let outlet = SocketOutlet::new(join.socket, join.protocol, self.sweep.now_s());
+                let joining = Joining {
+                    subscription: join.subscription,
+                    head: join.head,
+                    early: join.early,
+                    attached: None,
+                };
+                self.join(Outlet::Socket(outlet), joining);
+            }
+            ShardInput::JoinQueue(join) => {
+                let joining = Joining {
+                    subscription: join.subscription,
+                    head: bytes::Bytes::new(),
+                    early: Vec::new(),
+                    attached: Some(join.attached),
+                };
+                self.join(Outlet::Queue(join.outlet, join.framing), joining);
+            }
+            ShardInput::Leave(member) => self.remove(member, crate::protocol::CloseReason::ClientClosed),
+            ShardInput::Stop => self.stop(),
+        }
+    }
+
+    /// Asks the hub to attach a newcomer.
+    fn join(&mut self, outlet: Outlet, joining: Joining) {
+        if self.stopping {
+            return;
+        }
+        let subscription: Subscription = joining.subscription.clone();
+        let member = self.members.insert(outlet, joining);
+        self.hub.tell(HubInput::Attach { shard: self.id, member, subscription });
+    }
+
+    fn counters(&self) -> &ShardMetrics {
+        &self.metrics.shards[self.id.index()]
+    }
+}
+
+/// The protocol whose counters a framing belongs to.
+fn protocol_of(framing: Framing) -> lastmile_wire::request::Protocol {
+    use lastmile_wire::request::Protocol;
+    match framing {
+        Framing::WebSocketText => Protocol::WebSocket,
+        Framing::SseEvent => Protocol::Sse,
+        Framing::LengthPrefixed | Framing::Bare => Protocol::WebTransport,
+    }
+}

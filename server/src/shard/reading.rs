@@ -1,0 +1,132 @@
+//! What sockets report: that they take more, that a client said something, that they have ended.
+
+use std::io::{self, ErrorKind};
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::inbox::MemberKey;
+use super::member::{Outlet, Phase, Progress, SocketOutlet};
+use super::poller::SocketEvent;
+use crate::protocol::CloseReason;
+
+/// Reads from one socket before others get their turn.
+const READS_IN_A_ROW: usize = 4;
+
+impl Shard {
+    pub(super) fn on_socket_event(&mut self, event: SocketEvent) {
+        if event.writable {
+            self.on_writable(event.member);
+        }
+        if event.readable {
+            self.on_readable(event.member);
+        }
+    }
+
+    /// Begins to watch an attached socket.
+    pub(super) fn watch(&mut self, key: MemberKey) -> io::Result<()> {
+        let Some((outlet, _)) = self.socket_of(key) else { return Ok(()) };
+        let waiting = outlet.drain().is_ok_and(|progress| progress == Progress::Waiting);
+        outlet.watched_for_writing = waiting;
+        let Some((outlet, poller)) = self.socket_of(key) else { return Ok(()) };
+        poller.add(outlet.socket.fd(), key, waiting)
+    }
+
+    /// Asks to be told when the socket takes more.
+    pub(super) fn watch_for_writing(&mut self, key: MemberKey) {
+        self.set_watch_for_writing(key, true);
+    }
+
+    fn set_watch_for_writing(&mut self, key: MemberKey, writing: bool) {
+        let Some((outlet, poller)) = self.socket_of(key) else { return };
+        if outlet.watched_for_writing != writing {
+            // Fails only for a descriptor that is not in the set: one that is still to be added, with its
+            // state at that time.
+            if poller.modify(outlet.socket.fd(), key, writing).is_ok() {
+                outlet.watched_for_writing = writing;
+            }
+        }
+    }
+
+    fn socket_of(&mut self, key: MemberKey) -> Option<(&mut SocketOutlet, &super::Poller)> {
+        match &mut self.members.get(key)?.outlet {
+            Outlet::Socket(outlet) => Some((outlet, &self.poller)),
+            Outlet::Queue(..) => None,
+        }
+    }
+
+    fn on_writable(&mut self, key: MemberKey) {
+        let Some((outlet, _)) = self.socket_of(key) else { return };
+        match outlet.drain() {
+            Err(reason) => self.remove(key, reason),
+            Ok(Progress::Waiting) => {}
+            Ok(Progress::Written) => {
+                self.set_watch_for_writing(key, false);
+                if let Some(member) = self.members.get(key)
+                    && let (Phase::Closing, Outlet::Socket(outlet)) = (&member.phase, &mut member.outlet)
+                {
+                    outlet.socket.finish();
+                }
+            }
+        }
+    }
+
+    fn on_readable(&mut self, key: MemberKey) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        for reads in 1.. {
+            let Some((outlet, _)) = self.socket_of(key) else { break };
+            let count = match outlet.socket.receive(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.remove(key, CloseReason::PeerGone);
+                    break;
+                }
+                Ok(0) => {
+                    self.remove(key, CloseReason::ClientClosed);
+                    break;
+                }
+                Ok(count) => count,
+            };
+            self.hear(key, &mut buffer[..count]);
+            // A read that did not fill the buffer leaves nothing behind, not even decrypted bytes.
+            if reads >= READS_IN_A_ROW && count < buffer.len() {
+                break;
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// Hears what came along with the handshake.
+    pub(super) fn hear_early(&mut self, key: MemberKey, early: &mut [u8]) {
+        if !early.is_empty() {
+            self.hear(key, early);
+        }
+        // Encrypted bytes may have been taken off the socket before this shard watched it.
+        if let Some((SocketOutlet { socket: super::Socket::Tls(_), .. }, _)) = self.socket_of(key) {
+            self.on_readable(key);
+        }
+    }
+
+    fn hear(&mut self, key: MemberKey, bytes: &mut [u8]) {
+        let now_s = self.sweep.now_s();
+        let limit_bytes = self.settings.backlog_bytes;
+        let Some(member) = self.members.get(key) else { return };
+        let Outlet::Socket(outlet) = &mut member.outlet else { return };
+        if !matches!(member.phase, Phase::Live { .. }) {
+            return;
+        }
+        outlet.heard_s = now_s;
+        let mut replies = Vec::new();
+        let heard = outlet.protocol.hear(&mut outlet.conversation, bytes, &mut replies);
+        let answered = if replies.is_empty() {
+            Ok(Progress::Written)
+        } else {
+            outlet.write(&Bytes::from(replies), limit_bytes)
+        };
+        match heard.and(answered) {
+            Ok(Progress::Written) => {}
+            Ok(Progress::Waiting) => self.watch_for_writing(key),
+            Err(reason) => self.close(key, reason),
+        }
+    }
+}

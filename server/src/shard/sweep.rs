@@ -1,0 +1,112 @@
+//! Heartbeats and idle limits: every member is visited once a heartbeat, a few at each tick, so that a
+//! thousand heartbeats never stand in the way of a round.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::member::{Outlet, Phase, Progress};
+use crate::protocol::CloseReason;
+
+/// Time between two looks.
+pub const TICK: Duration = Duration::from_millis(200);
+
+/// Where the sweep is.
+#[derive(Debug)]
+pub struct Sweep {
+    began: Instant,
+    round_began: Instant,
+    round_length: Duration,
+    round: u32,
+    next_slot: usize,
+}
+
+impl Sweep {
+    /// A sweep that visits everyone once in `round_length`.
+    pub fn new(round_length: Duration) -> Self {
+        let now = Instant::now();
+        Self { began: now, round_began: now, round_length, round: 0, next_slot: 0 }
+    }
+
+    /// Whole seconds since the shard began.
+    pub fn now_s(&self) -> u32 {
+        self.began.elapsed().as_secs() as u32
+    }
+
+    /// The slots to visit now, of so many, and the number of the round they belong to.
+    fn due(&mut self, slots: usize) -> (std::ops::Range<usize>, u32) {
+        let elapsed = self.round_began.elapsed();
+        let round = self.round;
+        let from = self.next_slot.min(slots);
+        if elapsed >= self.round_length {
+            self.round_began = Instant::now();
+            self.round = self.round.wrapping_add(1);
+            self.next_slot = 0;
+            return (from..slots, round);
+        }
+        let to = (slots as f64 * elapsed.as_secs_f64() / self.round_length.as_secs_f64()) as usize;
+        self.next_slot = to.clamp(from, slots);
+        (from..self.next_slot, round)
+    }
+}
+
+impl Shard {
+    pub(super) fn on_tick(&mut self) {
+        self.remove_overdue();
+        let (slots, round) = self.sweep.due(self.members.slots());
+        if slots.is_empty() || self.stopping {
+            return;
+        }
+        let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        for slot in slots {
+            self.visit(slot as u32, round, unix_seconds);
+        }
+    }
+
+    fn visit(&mut self, slot: u32, round: u32, unix_seconds: u64) {
+        let now_s = self.sweep.now_s();
+        let limit_bytes = self.settings.backlog_bytes;
+        let idle_limit_s = self.settings.idle_limit.as_secs() as u32;
+        let Some((key, member)) = self.members.in_slot(slot) else { return };
+        let (Phase::Live { .. }, Outlet::Socket(outlet)) = (&member.phase, &mut member.outlet) else {
+            return;
+        };
+        if outlet.protocol.client_answers() && now_s.saturating_sub(outlet.heard_s) > idle_limit_s {
+            return self.close(key, CloseReason::Idle);
+        }
+        if !round.wrapping_add(slot).is_multiple_of(outlet.protocol.sweeps_per_heartbeat()) {
+            return;
+        }
+        let heartbeat = Bytes::from(outlet.protocol.heartbeat(unix_seconds));
+        match outlet.write(&heartbeat, limit_bytes) {
+            Ok(Progress::Written) => {}
+            Ok(Progress::Waiting) => self.watch_for_writing(key),
+            Err(reason) => self.close(key, reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_is_visited_once_a_round() {
+        let mut sweep = Sweep::new(Duration::from_secs(3600));
+        let hour_share = |sweep: &mut Sweep, share: f64| {
+            sweep.round_began = Instant::now().checked_sub(Duration::from_secs_f64(3600.0 * share)).unwrap();
+        };
+        let mut visited = Vec::new();
+        for share in [0.25, 0.5, 0.75] {
+            hour_share(&mut sweep, share);
+            let (slots, round) = sweep.due(100);
+            assert_eq!(round, 0);
+            visited.extend(slots);
+        }
+        hour_share(&mut sweep, 1.0);
+        visited.extend(sweep.due(110).0);
+        assert_eq!(visited, (0..110).collect::<Vec<_>>(), "also those who came in the middle of the round");
+        assert_eq!(sweep.due(110), (0..0, 1));
+    }
+}

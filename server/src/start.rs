@@ -1,0 +1,358 @@
+//! Starting, and ending.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use crate::catalog::Catalog;
+use crate::certificate::{Certificate, CertificateError};
+use crate::clock;
+use crate::config::Config;
+use crate::connect::{Entrance, ListenError, SharedPort};
+use crate::http::{HttpService, SharedStreams};
+use crate::hub::{Hub, HubInput, HubSender};
+use crate::ingest::{Ingest, IngestError};
+use crate::metrics::Metrics;
+use crate::protocol::webtransport::Sessions;
+use crate::published::Published;
+use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
+use crate::store::{self, Store, StoreError};
+
+/// Time everyone has to end once the server was told to.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No Redis.
+    #[error(transparent)]
+    Redis(#[from] IngestError),
+    /// No database.
+    #[error(transparent)]
+    Database(#[from] StoreError),
+    /// No certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// No port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The machine gives no thread, no descriptor or no memory.
+    #[error(
+        "could not start: {0}; the machine may be out of file descriptors or threads (ulimit -n, ulimit -u)"
+    )]
+    Machine(#[from] io::Error),
+    /// A thread ended before it had begun.
+    #[error("a shard ended while the server was starting; its log tells why")]
+    ShardEnded,
+}
+
+/// Why a running server ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A thread that owns connections is gone.
+    #[error("shard {0} ended unexpectedly; its log tells why")]
+    ShardEnded(usize),
+    /// Signals can't be received.
+    #[error("could not wait for signals: {0}")]
+    Signals(#[from] io::Error),
+}
+
+/// The server, not started yet.
+#[derive(Debug)]
+pub struct Server;
+
+/// A running server. Dropping it shuts it down.
+#[derive(Debug)]
+pub struct Handle {
+    http: SocketAddr,
+    webtransport: SocketAddr,
+    has_tls: bool,
+    certificate: Certificate,
+    metrics: Arc<Metrics>,
+    stop: watch::Sender<bool>,
+    shards: Vec<ShardSender>,
+    ended: mpsc::UnboundedReceiver<usize>,
+    threads: Vec<JoinHandle<()>>,
+    control: Option<Runtime>,
+}
+
+/// What one shard's thread is made of.
+struct ShardParts {
+    id: ShardId,
+    inbox: mpsc::UnboundedReceiver<ShardInput>,
+    sender: ShardSender,
+    tcp: TcpListener,
+    udp: UdpSocket,
+    /// On the first shard only.
+    source: Option<Source>,
+}
+
+/// Where rounds come from: shares the first shard's thread.
+struct Source {
+    hub: Hub,
+    inputs: mpsc::UnboundedReceiver<HubInput>,
+    ingest: Ingest,
+    limit: Duration,
+    ready: oneshot::Sender<Result<(), IngestError>>,
+}
+
+/// What all shards' threads share.
+#[derive(Clone)]
+struct Shared {
+    settings: ShardSettings,
+    games: usize,
+    hub: HubSender,
+    entrance: Arc<Entrance>,
+    certificate: Certificate,
+    /// Connections are accepted once this is true.
+    open: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready: subscribed to Redis, connected to the database, listening.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is missing; nothing of the server is left then.
+    pub fn start(config: &Config) -> Result<Handle, StartError> {
+        let count = config.shard_count();
+        let metrics = Arc::new(Metrics::new(count));
+        let certificate = certificate(config)?;
+        let tcp = SharedPort::tcp(config.listen, count, "--listen")?;
+        let udp = SharedPort::udp(config.wt_listen, count, "--wt-listen")?;
+        let control =
+            Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+
+        let url = config.database.clone().map_or_else(store::default_url, Ok)?;
+        let store = control.block_on(Store::connect(&url, config.startup_limit()))?;
+        let games = control.block_on(store.games())?;
+        let catalog = Arc::new(Catalog::new(games.into_iter().map(|game| (game.slug, game.game_type))));
+        let (hub, hub_inputs) = HubSender::channel();
+        control.block_on(remember_latest(&store, &catalog, &hub))?;
+
+        let (stop, stopping) = watch::channel(false);
+        let (open, opening) = watch::channel(false);
+        let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
+        let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
+        let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat);
+        let router = Router::new().merge(Arc::new(streams).router());
+        let idle_limit = Duration::from_secs_f64(config.idle_limit_s);
+        let entrance = Entrance {
+            catalog: Arc::clone(&catalog),
+            metrics: Arc::clone(&metrics),
+            tls: config.has_tls().then(|| certificate.https()),
+            http: HttpService::new(control.handle().clone(), router, stopping.clone()),
+            idle_limit,
+        };
+        let (ready, subscribed) = oneshot::channel();
+        let source = Source {
+            hub: Hub::new(catalog.len(), shards.clone()),
+            inputs: hub_inputs,
+            ingest: Ingest::new(&config.redis, Arc::clone(&catalog), hub.clone(), Arc::clone(&metrics))?,
+            limit: config.startup_limit(),
+            ready,
+        };
+        let shared = Shared {
+            settings: ShardSettings { backlog_bytes: config.backlog_bytes, heartbeat, idle_limit },
+            games: catalog.len(),
+            hub,
+            entrance: Arc::new(entrance),
+            certificate: certificate.clone(),
+            open: opening,
+            stop: stopping,
+        };
+        let (end, ended) = mpsc::unbounded_channel();
+        let mut handle = Handle {
+            http: tcp.address,
+            webtransport: udp.address,
+            has_tls: config.has_tls(),
+            certificate,
+            metrics,
+            stop,
+            shards: shards.clone(),
+            ended,
+            threads: Vec::new(),
+            control: Some(control),
+        };
+        // From here on the handle's drop ends what has begun, should a later step fail.
+        let mut source = Some(source);
+        let sockets = tcp.sockets.into_iter().zip(udp.sockets);
+        for (index, ((sender, inbox), (tcp, udp))) in shards.into_iter().zip(inboxes).zip(sockets).enumerate()
+        {
+            let parts = ShardParts { id: ShardId(index), inbox, sender, tcp, udp, source: source.take() };
+            handle.threads.push(spawn_shard(parts, shared.clone(), end.clone())?);
+        }
+        subscribed.blocking_recv().map_err(|_| StartError::ShardEnded)??;
+        open.send_replace(true);
+        info!(http = %handle.http, webtransport = %handle.webtransport, shards = count, "ready");
+        Ok(handle)
+    }
+}
+
+fn certificate(config: &Config) -> Result<Certificate, CertificateError> {
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(certificates), Some(key)) => Certificate::from_pem_files(certificates, key),
+        _ => Certificate::self_signed(),
+    }
+}
+
+/// Tells the hub the latest rounds the database knows.
+async fn remember_latest(store: &Store, catalog: &Catalog, hub: &HubSender) -> Result<(), StoreError> {
+    for (game, slug) in catalog.games() {
+        if let Some(round) = store.latest(slug).await? {
+            let payload = Bytes::from(round.to_json());
+            let round = Published::new(game, round.round_id, payload, clock::now_ns());
+            hub.tell(HubInput::Stored(Arc::new(round)));
+        }
+    }
+    Ok(())
+}
+
+fn spawn_shard(
+    parts: ShardParts,
+    shared: Shared,
+    end: mpsc::UnboundedSender<usize>,
+) -> io::Result<JoinHandle<()>> {
+    /// Tells that a thread has ended, however it ended.
+    struct Ending(usize, mpsc::UnboundedSender<usize>);
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            // With nobody left to be told, everything is ending.
+            let _ = self.1.send(self.0);
+        }
+    }
+    let index = parts.id.index();
+    std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
+        let _ending = Ending(index, end);
+        let ran = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .and_then(|runtime| runtime.block_on(run_shard(parts, shared)));
+        if let Err(error) = ran {
+            warn!(shard = index, %error, "a shard could not run");
+        }
+    })
+}
+
+/// The life of a shard's thread.
+async fn run_shard(parts: ShardParts, mut common: Shared) -> io::Result<()> {
+    let metrics = Arc::clone(&common.entrance.metrics);
+    let shard = Shard::new(parts.id, common.games, common.settings, common.hub, metrics)?;
+    let listener = tokio::net::TcpListener::from_std(parts.tcp)?;
+    let tls = common.certificate.webtransport();
+    let entrance = Arc::clone(&common.entrance);
+    let sessions = Sessions::new(parts.udp, &tls, entrance, parts.id, parts.sender.clone())?;
+    if let Some(source) = parts.source {
+        tokio::spawn(source.hub.run(source.inputs));
+        tokio::spawn(source.ingest.run(source.limit, source.ready));
+    }
+    let stop = common.stop.clone();
+    let accepting = tokio::spawn(async move {
+        // Fails only where the start has failed: then nothing is ever accepted.
+        if common.open.wait_for(|open| *open).await.is_ok() {
+            let connections = common.entrance.accept(listener, parts.sender, stop.clone());
+            tokio::join!(connections, sessions.accept(stop));
+        }
+    });
+    shard.run(parts.inbox).await;
+    // What still runs then, a goodbye that nobody takes, ends with the thread.
+    let _ = accepting.await;
+    Ok(())
+}
+
+impl Handle {
+    /// Where HTTP is served.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where WebTransport is served (UDP).
+    pub fn webtransport(&self) -> SocketAddr {
+        self.webtransport
+    }
+
+    /// SHA-256 of the certificate, in lower-case hexadecimal.
+    pub fn certificate_sha256(&self) -> &str {
+        self.certificate.leaf_sha256()
+    }
+
+    /// The server's counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// One line of JSON that tells whoever started the program where to find it.
+    pub fn ready_line(&self) -> String {
+        serde_json::json!({
+            "ready": true,
+            "pid": std::process::id(),
+            "http": self.http,
+            "webtransport": self.webtransport,
+            "tls": self.has_tls,
+            "certificate_sha256": self.certificate_sha256(),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+        .to_string()
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, then says goodbye to everyone.
+    ///
+    /// # Errors
+    /// [`ServeError`] where the server could not go on.
+    pub fn run_until_signal(mut self) -> Result<(), ServeError> {
+        let Some(control) = self.control.take() else { return Ok(()) };
+        let served = control.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            tokio::select! {
+                _ = terminate.recv() => Ok(()),
+                _ = interrupt.recv() => Ok(()),
+                shard = self.ended.recv() => Err(ServeError::ShardEnded(shard.unwrap_or_default())),
+            }
+        });
+        self.control = Some(control);
+        info!("shutting down");
+        self.shutdown();
+        served
+    }
+
+    /// Stops accepting, says goodbye in each protocol's words, and ends all threads within five seconds.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(true);
+        for shard in &self.shards {
+            shard.tell(ShardInput::Stop);
+        }
+        let deadline = Instant::now() + SHUTDOWN_LIMIT;
+        while Instant::now() < deadline && !self.threads.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        for thread in self.threads.drain(..) {
+            if thread.is_finished() {
+                // A panic has been reported where it happened.
+                let _ = thread.join();
+            }
+        }
+        if let Some(control) = self.control.take() {
+            control.shutdown_timeout(Duration::from_millis(500));
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
