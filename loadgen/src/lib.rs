@@ -11,3 +11,4 @@ pub mod recorder;
 pub mod redis;
 pub mod schedule;
 pub mod timetable;
+pub mod transport;

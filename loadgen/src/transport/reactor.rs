@@ -1,0 +1,389 @@
+//! Subscribers over byte streams: one epoll loop drives all connections of a worker.
+//!
+//! There is one large read buffer for all of them. Messages are found and judged where the kernel put them; a
+//! connection keeps bytes of its own only while a message has not arrived whole. The clock is read once for each
+//! `recv`: that is when its bytes came into our hands.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send,
+    socket_with, sockopt,
+};
+
+use crate::clock;
+use crate::recorder::Sink;
+use crate::transport::{AttachError, Pace, Stop, Transport};
+
+/// Room for each `recv`. As large as what a level-2 cache keeps beside everything else.
+const READ_BYTES: usize = 128 * 1024;
+/// Readiness events taken at once.
+const EVENTS: usize = 1024;
+/// A connection that has caught up gives its own buffer back when it is larger than this.
+const KEPT_BYTES: usize = 1024;
+/// The event of [`Stop`]; others carry the index of their connection.
+const STOP_KEY: u64 = u64::MAX;
+
+/// One thing found at the start of received bytes.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Nothing whole yet.
+    Incomplete,
+    /// A message.
+    Message {
+        /// Its bytes.
+        message: &'a [u8],
+        /// How many bytes it took.
+        used: usize,
+    },
+    /// Something that is no message and wants no answer.
+    Nothing {
+        /// How many bytes it took.
+        used: usize,
+    },
+    /// Something to answer.
+    Reply {
+        /// The answer.
+        reply: Vec<u8>,
+        /// How many bytes it took.
+        used: usize,
+    },
+}
+
+/// What makes a protocol over a byte stream: how to ask for a subscription and how messages are framed.
+pub trait Framing {
+    /// What a connection has to remember between two reads, beside unfinished bytes.
+    type State: Default;
+
+    /// What a client says first.
+    fn request(&self) -> Vec<u8>;
+
+    /// Reads the server's answer at the start of `bytes`: its length once it is complete. With `at_end` nothing
+    /// more will come.
+    ///
+    /// # Errors
+    /// [`AttachError`] where the subscription was refused.
+    fn answer(
+        &self,
+        state: &mut Self::State,
+        bytes: &[u8],
+        at_end: bool,
+    ) -> Result<Option<usize>, AttachError>;
+
+    /// Keeps the payload of a freshly received piece at its beginning and tells its length.
+    ///
+    /// # Errors
+    /// Why the stream can't be read any further, in words.
+    fn undo_transfer_coding(&self, _state: &mut Self::State, piece: &mut [u8]) -> Result<usize, String> {
+        Ok(piece.len())
+    }
+
+    /// What is at the start of `bytes`.
+    ///
+    /// # Errors
+    /// Why the connection is over, in words: the server's goodbye, or what it did wrong.
+    fn next<'a>(&self, state: &'a mut Self::State, bytes: &'a [u8]) -> Result<Step<'a>, String>;
+
+    /// What a client says last.
+    fn goodbye(&self) -> Vec<u8>;
+
+    /// The server's name in errors.
+    fn address(&self) -> &str;
+}
+
+/// Where a stream connects to.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// Over TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Drives subscribers of a protocol over byte streams.
+#[derive(Debug, Clone)]
+pub struct StreamTransport<F> {
+    /// The protocol.
+    pub framing: F,
+    /// The server.
+    pub address: Address,
+}
+
+impl<F: Framing> Transport for StreamTransport<F> {
+    fn drive<S: Sink + 'static>(
+        &self,
+        subscribers: usize,
+        pace: Pace,
+        stop: &Stop,
+        sink: S,
+    ) -> Result<S, AttachError> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        epoll::add(&epoll, stop, epoll::EventData::new_u64(STOP_KEY), epoll::EventFlags::IN)
+            .map_err(io::Error::from)?;
+        let mut reactor = Reactor {
+            framing: &self.framing,
+            address: &self.address,
+            request: self.framing.request(),
+            epoll,
+            connections: Vec::with_capacity(subscribers),
+            subscribers,
+            connecting: 0,
+            pace,
+            buffer: vec![0; READ_BYTES],
+            sink,
+        };
+        reactor.run()?;
+        reactor.say_goodbye();
+        Ok(reactor.sink)
+    }
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The handshake of the transport layer is under way.
+    Connecting,
+    /// The request is sent.
+    Asking,
+    /// Attached.
+    Open,
+}
+
+#[derive(Debug)]
+struct Connection<State> {
+    socket: OwnedFd,
+    begun_ns: u64,
+    /// The beginning of something whose end has not arrived.
+    partial: Vec<u8>,
+    state: State,
+    phase: Phase,
+}
+
+struct Reactor<'a, F: Framing, S> {
+    framing: &'a F,
+    address: &'a Address,
+    request: Vec<u8>,
+    epoll: OwnedFd,
+    /// `None` for those that have ended.
+    connections: Vec<Option<Connection<F::State>>>,
+    subscribers: usize,
+    connecting: usize,
+    pace: Pace,
+    buffer: Vec<u8>,
+    sink: S,
+}
+
+impl<F: Framing, S: Sink> Reactor<'_, F, S> {
+    /// Until the stop is said.
+    fn run(&mut self) -> Result<(), AttachError> {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            while self.connecting < self.pace.connecting && self.connections.len() < self.subscribers {
+                self.begin_connection()?;
+            }
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    STOP_KEY => return Ok(()),
+                    index => self.ready(index as usize)?,
+                }
+            }
+            self.sink.batch_end();
+        }
+    }
+
+    fn begin_connection(&mut self) -> Result<(), AttachError> {
+        let begun_ns = clock::now_ns();
+        let socket = self.address.begin().map_err(|errno| self.cannot_connect(errno))?;
+        let index = self.connections.len();
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::OUT)
+            .map_err(io::Error::from)?;
+        self.connections.push(Some(Connection {
+            socket,
+            begun_ns,
+            partial: Vec::new(),
+            state: F::State::default(),
+            phase: Phase::Connecting,
+        }));
+        self.connecting += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn ready(&mut self, index: usize) -> Result<(), AttachError> {
+        // A connection that has ended may still have an event in this batch.
+        let Some(connection) = &self.connections[index] else { return Ok(()) };
+        match connection.phase {
+            Phase::Connecting => self.ask(index),
+            Phase::Asking | Phase::Open => self.read(index),
+        }
+    }
+
+    /// The transport layer's handshake is done, or has failed: ask for the subscription.
+    fn ask(&mut self, index: usize) -> Result<(), AttachError> {
+        let Some(connection) = &mut self.connections[index] else { return Ok(()) };
+        let outcome = sockopt::socket_error(&connection.socket).and_then(|outcome| outcome);
+        // A fresh socket takes a request of a few hundred bytes whole: its buffer holds more than 4 kB.
+        let asked = outcome
+            .and_then(|()| send(&connection.socket, &self.request, SendFlags::NOSIGNAL))
+            .and_then(|sent| if sent == self.request.len() { Ok(()) } else { Err(Errno::NOBUFS) });
+        if let Err(errno) = asked {
+            return Err(self.cannot_connect(errno));
+        }
+        connection.phase = Phase::Asking;
+        let key = epoll::EventData::new_u64(index as u64);
+        epoll::modify(&self.epoll, &connection.socket, key, epoll::EventFlags::IN)
+            .map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    fn read(&mut self, index: usize) -> Result<(), AttachError> {
+        let Some(connection) = &mut self.connections[index] else { return Ok(()) };
+        let held = connection.partial.len();
+        if self.buffer.len() < held + READ_BYTES {
+            self.buffer.resize(held + READ_BYTES, 0);
+        }
+        let (_, received) = match recv(&connection.socket, &mut self.buffer[held..], RecvFlags::empty()) {
+            Ok(received) => received,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(errno) => return self.broken(index, errno),
+        };
+        let received_ns = clock::now_ns();
+        self.buffer[..held].copy_from_slice(&connection.partial);
+        if received == 0 {
+            return self.at_end(index, held);
+        }
+        let end = held + received;
+        if connection.phase == Phase::Open {
+            self.messages(index, 0, held, end, received_ns);
+            return Ok(());
+        }
+        match self.framing.answer(&mut connection.state, &self.buffer[..end], false)? {
+            None => connection.partial.extend_from_slice(&self.buffer[held..end]),
+            Some(used) => {
+                connection.phase = Phase::Open;
+                connection.partial.clear();
+                self.connecting -= 1;
+                self.sink.attached(index, received_ns - connection.begun_ns);
+                self.messages(index, used, used, end, received_ns);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the messages of `buffer[from..end]`, of which everything from `fresh` on has just been received,
+    /// and keeps what is not whole.
+    #[inline]
+    fn messages(&mut self, index: usize, from: usize, fresh: usize, end: usize, received_ns: u64) {
+        let Some(connection) = &mut self.connections[index] else { return };
+        let state = &mut connection.state;
+        let payload = match self.framing.undo_transfer_coding(state, &mut self.buffer[fresh..end]) {
+            Ok(length) => &self.buffer[from..fresh + length],
+            Err(reason) => return self.end(index, &reason),
+        };
+        let mut at = 0;
+        loop {
+            match self.framing.next(&mut connection.state, &payload[at..]) {
+                Ok(Step::Message { message, used }) => {
+                    self.sink.receipt(index, received_ns, message);
+                    at += used;
+                }
+                Ok(Step::Incomplete) => break,
+                Ok(Step::Nothing { used }) => at += used,
+                Ok(Step::Reply { reply, used }) => {
+                    // A peer that takes no pong now will ask again.
+                    let _ = send(&connection.socket, &reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+                    at += used;
+                }
+                Err(reason) => return self.end(index, &reason),
+            }
+        }
+        keep(&mut connection.partial, &payload[at..]);
+    }
+
+    /// The server has closed its side.
+    fn at_end(&mut self, index: usize, held: usize) -> Result<(), AttachError> {
+        let Some(connection) = &mut self.connections[index] else { return Ok(()) };
+        if connection.phase == Phase::Open {
+            self.end(index, "the server closed the connection without a word");
+            return Ok(());
+        }
+        self.framing.answer(&mut connection.state, &self.buffer[..held], true)?;
+        Err(AttachError::Closed { address: self.framing.address().to_owned() })
+    }
+
+    fn broken(&mut self, index: usize, errno: Errno) -> Result<(), AttachError> {
+        match &self.connections[index] {
+            Some(connection) if connection.phase == Phase::Open => {
+                self.end(index, &format!("the connection broke: {}", io::Error::from(errno)));
+                Ok(())
+            }
+            _ => Err(self.cannot_connect(errno)),
+        }
+    }
+
+    fn end(&mut self, index: usize, reason: &str) {
+        // Closing the socket takes it out of the epoll set, too.
+        self.connections[index] = None;
+        self.sink.ended(index, reason);
+    }
+
+    fn cannot_connect(&self, errno: Errno) -> AttachError {
+        AttachError::Connect { address: self.framing.address().to_owned(), source: errno.into() }
+    }
+
+    /// Best effort: a peer that does not take it is closed all the same.
+    fn say_goodbye(&self) {
+        let goodbye = self.framing.goodbye();
+        if goodbye.is_empty() {
+            return;
+        }
+        for connection in self.connections.iter().flatten() {
+            let _ = send(&connection.socket, &goodbye, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+    }
+}
+
+/// Keeps the unfinished rest of a read, in no more memory than it needs.
+#[inline]
+fn keep(partial: &mut Vec<u8>, rest: &[u8]) {
+    if rest.is_empty() && partial.capacity() > KEPT_BYTES {
+        *partial = Vec::new();
+    } else if !(rest.is_empty() && partial.is_empty()) {
+        partial.clear();
+        partial.extend_from_slice(rest);
+    }
+}
+
+impl Address {
+    /// A socket that is about to be connected.
+    fn begin(&self) -> Result<OwnedFd, Errno> {
+        let family = match self {
+            Self::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+            Self::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+            Self::Unix(_) => AddressFamily::UNIX,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        let begun = match self {
+            Self::Tcp(address) => {
+                sockopt::set_tcp_nodelay(&socket, true)?;
+                connect(&socket, address)
+            }
+            Self::Unix(path) => connect(&socket, &SocketAddrUnix::new(path.as_path())?),
+        };
+        match begun {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+            Err(errno) => Err(errno),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! WebTransport over HTTP/3: QUIC by quinn, sessions and framing here.
+//!
+//! The session layer is our own because a subscriber needs so little of it: a client library's driver task and
+//! its channels would cost more than the messages, and a refusal's status would be lost.
+//!
+//! Each worker thread runs one single-threaded runtime, so that sessions share a sink without a lock.
+
+mod receive;
+mod session;
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastmile_wire::request::Delivery;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, LocalSet};
+use wtransport::quinn;
+use wtransport::tls::Sha256Digest;
+
+use crate::clock;
+use crate::recorder::Sink;
+use crate::transport::{AttachError, Pace, Stop, Transport};
+use receive::receive_until_end;
+use session::Session;
+
+/// Receive buffer of each UDP socket. With the default one, 13 to 18 % of datagrams were lost in it.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Sessions that share a UDP socket, and the most sockets a worker opens.
+const SESSIONS_PER_SOCKET: usize = 25;
+const MAX_SOCKETS: usize = 16;
+/// Streams a server may have open at once. A delivery on a stream of its own must not wait for room here.
+const CONCURRENT_STREAMS: u32 = 1024;
+/// How much may be unread of one stream, and of a session's datagrams.
+const UNREAD_BYTES: u32 = 4 << 20;
+/// Keeps a session alive that hears nothing for long.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a server may take to take note of our goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Whether the server's certificate is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// It must have this SHA-256.
+    Sha256([u8; 32]),
+    /// It is not checked.
+    Unchecked,
+}
+
+/// A server's WebTransport side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebTransportServer {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// `host:port` as the server is asked for.
+    pub authority: String,
+    /// How to know it.
+    pub certificate: Certificate,
+}
+
+/// Drives WebTransport subscribers.
+#[derive(Debug, Clone)]
+pub struct WebTransport {
+    server: WebTransportServer,
+    path: String,
+    delivery: Delivery,
+}
+
+impl WebTransport {
+    /// Subscriptions of `path` on `server`, delivered as `delivery`.
+    pub fn new(server: WebTransportServer, path: &str, delivery: Delivery) -> Self {
+        Self { server, path: format!("{path}?delivery={}", delivery.name()), delivery }
+    }
+
+    /// Runs inside the worker's runtime; sessions end when their set is dropped.
+    async fn drive_sessions<S: Sink + 'static>(
+        &self,
+        subscribers: usize,
+        pace: Pace,
+        stop: OwnedFd,
+        sink: &Rc<RefCell<S>>,
+    ) -> Result<(), AttachError> {
+        let sockets = subscribers.div_ceil(SESSIONS_PER_SOCKET).clamp(1, MAX_SOCKETS);
+        let endpoints = (0..sockets).map(|_| self.endpoint()).collect::<Result<Vec<_>, _>>()?;
+        let turn = Rc::new(Semaphore::new(pace.connecting));
+        let mut sessions = JoinSet::new();
+        for subscriber in 0..subscribers {
+            let endpoint = endpoints[subscriber % sockets].clone();
+            let subscription = self.clone();
+            let (turn, sink) = (Rc::clone(&turn), Rc::clone(sink));
+            sessions.spawn_local(
+                async move { subscription.subscribe(subscriber, &endpoint, &turn, &sink).await },
+            );
+        }
+        let outcome = until_stopped(stop, &mut sessions).await;
+        say_goodbye(&endpoints).await;
+        outcome
+    }
+
+    async fn subscribe<S: Sink + 'static>(
+        &self,
+        subscriber: usize,
+        endpoint: &quinn::Endpoint,
+        turn: &Semaphore,
+        sink: &Rc<RefCell<S>>,
+    ) -> Result<(), AttachError> {
+        let session = {
+            // Never closed, so there is always a permit to come.
+            let _turn = turn.acquire().await;
+            let begun_ns = clock::now_ns();
+            let session = Session::open(endpoint, &self.server, &self.path).await?;
+            sink.borrow_mut().attached(subscriber, clock::now_ns() - begun_ns);
+            session
+        };
+        let reason = receive_until_end(session, subscriber, self.delivery, Rc::clone(sink)).await;
+        sink.borrow_mut().ended(subscriber, &reason);
+        Ok(())
+    }
+
+    /// A client on a UDP socket of its own.
+    fn endpoint(&self) -> Result<quinn::Endpoint, AttachError> {
+        let any: SocketAddr = match self.server.address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = socket2::Socket::from(UdpSocket::bind(any)?);
+        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+        socket.set_nonblocking(true)?;
+        let mut endpoint = quinn::Endpoint::new(
+            quinn::EndpointConfig::default(),
+            None,
+            socket.into(),
+            Arc::new(quinn::TokioRuntime),
+        )?;
+        endpoint.set_default_client_config(self.client_config());
+        Ok(endpoint)
+    }
+
+    fn client_config(&self) -> quinn::ClientConfig {
+        let builder = wtransport::ClientConfig::builder().with_bind_default();
+        let builder = match self.server.certificate {
+            Certificate::Sha256(hash) => builder.with_server_certificate_hashes([Sha256Digest::new(hash)]),
+            Certificate::Unchecked => builder.with_no_cert_validation(),
+        };
+        let mut config = builder.build().quic_config().clone();
+        let mut transport = quinn::TransportConfig::default();
+        transport
+            .max_concurrent_uni_streams(CONCURRENT_STREAMS.into())
+            .stream_receive_window(UNREAD_BYTES.into())
+            .datagram_receive_buffer_size(Some(UNREAD_BYTES as usize))
+            .keep_alive_interval(Some(KEEP_ALIVE));
+        config.transport_config(Arc::new(transport));
+        config
+    }
+}
+
+impl Transport for WebTransport {
+    fn drive<S: Sink + 'static>(
+        &self,
+        subscribers: usize,
+        pace: Pace,
+        stop: &Stop,
+        sink: S,
+    ) -> Result<S, AttachError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let sink = Rc::new(RefCell::new(sink));
+        let sessions = LocalSet::new();
+        let stop = stop.watch()?;
+        let outcome = sessions.block_on(&runtime, self.drive_sessions(subscribers, pace, stop, &sink));
+        // Tasks hold the sink until they are dropped with their set.
+        drop(sessions);
+        drop(runtime);
+        outcome?;
+        match Rc::try_unwrap(sink) {
+            Ok(sink) => Ok(sink.into_inner()),
+            Err(_) => Err(io::Error::other("a session outlived its worker").into()),
+        }
+    }
+}
+
+/// Waits for the stop; an attachment that fails ends the wait with its error.
+async fn until_stopped(
+    stop: OwnedFd,
+    sessions: &mut JoinSet<Result<(), AttachError>>,
+) -> Result<(), AttachError> {
+    // SAFETY: an owned descriptor stays open and the same for as long as the registration holds it.
+    let registered = unsafe { AsyncFd::register_with_interest(stop, Interest::READABLE) };
+    let stop = registered.map_err(io::Error::from)?;
+    let stopped = stop.readable();
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            stopped = &mut stopped => {
+                // The event stays readable: it is for every worker.
+                stopped?.retain_ready();
+                return Ok(());
+            }
+            Some(ended) = sessions.join_next() => match ended {
+                Ok(outcome) => outcome?,
+                Err(error) => return Err(io::Error::other(error).into()),
+            },
+        }
+    }
+}
+
+/// Best effort, and bounded.
+async fn say_goodbye(endpoints: &[quinn::Endpoint]) {
+    for endpoint in endpoints {
+        endpoint.close(0u32.into(), b"");
+    }
+    let all = async {
+        for endpoint in endpoints {
+            endpoint.wait_idle().await;
+        }
+    };
+    // A server that is gone answers nothing.
+    let _ = tokio::time::timeout(GOODBYE, all).await;
+}
