@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +23,7 @@ use crate::ingest::{Ingest, IngestError};
 use crate::metrics::Metrics;
 use crate::protocol::webtransport::Sessions;
 use crate::published::Published;
+use crate::rest::{self, FindProblems, LatestRound, Problem, RestState};
 use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
 use crate::store::{self, Store, StoreError};
 
@@ -144,7 +144,18 @@ impl Server {
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
         let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
         let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat);
-        let router = Router::new().merge(Arc::new(streams).router());
+        let rest = rest::router(RestState {
+            store,
+            latest: latest_round(&catalog, &hub),
+            problems: find_problems(&metrics),
+            metrics: {
+                let metrics = Arc::clone(&metrics);
+                Arc::new(move || metrics.render())
+            },
+            certificate_sha256: certificate.is_self_signed().then(|| certificate.leaf_sha256().to_owned()),
+            webtransport_port: udp.address.port(),
+        });
+        let router = Arc::new(streams).router().merge(rest);
         let idle_limit = Duration::from_secs_f64(config.idle_limit_s);
         let entrance = Entrance {
             catalog: Arc::clone(&catalog),
@@ -215,6 +226,26 @@ async fn remember_latest(store: &Store, catalog: &Catalog, hub: &HubSender) -> R
         }
     }
     Ok(())
+}
+
+/// How REST asks for the newest round of a game.
+fn latest_round(catalog: &Arc<Catalog>, hub: &HubSender) -> LatestRound {
+    let (catalog, hub) = (Arc::clone(catalog), hub.clone());
+    Arc::new(move |slug: &str| {
+        let (game, hub) = (catalog.game(slug), hub.clone());
+        Box::pin(async move { Some(hub.latest(game?).await?.payload().clone()) })
+    })
+}
+
+/// What keeps the server from delivering.
+fn find_problems(metrics: &Arc<Metrics>) -> FindProblems {
+    let metrics = Arc::clone(metrics);
+    Arc::new(move || {
+        let connected = metrics.ingest.connected.get() > 0;
+        let problem = (!connected)
+            .then(|| Problem { name: "redis", problem: "not subscribed; trying to reconnect".to_owned() });
+        Box::pin(std::future::ready(problem.into_iter().collect()))
+    })
 }
 
 fn spawn_shard(
