@@ -1,5 +1,6 @@
 //! A result as one HTML file: no request to anywhere, readable without script, in the dark, on paper and on a phone.
 
+mod embed;
 mod escape;
 mod panels;
 mod plot;
@@ -14,12 +15,14 @@ use time::macros::format_description;
 
 use crate::checks::Verdict;
 use crate::schema::RunResult;
+use crate::store;
 use crate::view::table::Table;
 use crate::view::{CheckLine, Report};
 
 use escape::Text;
 
 const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
 
 /// Draws a result.
 pub fn render(result: &RunResult) -> String {
@@ -30,14 +33,21 @@ pub fn render(result: &RunResult) -> String {
     header(&mut html, &report);
     body(&mut html, &report);
     footer(&mut html, &report);
-    html.push_str("</main></body></html>\n");
+    let _ = writeln!(
+        html,
+        "</main><script type=\"text/plain\" id=\"result\">{}</script><script>{SCRIPT}</script></body></html>",
+        embed::packed(&store::to_json(result))
+    );
     html
 }
 
 fn head(html: &mut String, report: &Report) {
-    // Nothing may be loaded from anywhere: the file opens from a mail, and says the same on every machine.
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+    // Nothing may be loaded from anywhere: the file opens from a mail, and says the same on every machine. And no
+    // script but ours may run, should text of a result ever get past the escaping.
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src '{}'; img-src data:; base-uri 'none'; form-action 'none'",
+        embed::script_hash(SCRIPT)
+    );
     let _ = write!(
         html,
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\

@@ -1,0 +1,304 @@
+'use strict';
+// Adds to a page that is complete without it: values on hovering, protocols switched on and off, linear scale, zoom on
+// time, files to save. Values are read back from the coordinates of the lines, so nothing is told twice.
+(() => {
+  const make = (tag, attributes = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const svg = (tag, attributes) => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const button = (text, act, attributes = {}) => {
+    const element = make('button', { type: 'button', ...attributes }, text);
+    element.addEventListener('click', () => act(element));
+    return element;
+  };
+
+  // ---- numbers -------------------------------------------------------------------------------------------------
+  const threeDigits = (value) => {
+    const decimals = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value) * 1.0005)));
+    return value.toLocaleString('en-US', { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  };
+  const time = (us) => (us >= 999950 ? `${threeDigits(us / 1e6)} s` : us >= 999.95 ? `${threeDigits(us / 1e3)} ms` : `${threeDigits(us)} µs`);
+  const percentile = (nines) => {
+    const share = 100 * (1 - 10 ** -nines);
+    return `p${share.toFixed(Math.max(0, Math.min(4, Math.ceil(nines)))).replace(/\.?0+$/, '')}`;
+  };
+
+  // ---- a plot and its values -----------------------------------------------------------------------------------
+  const pairs = /([ML])(-?[\d.]+) (-?[\d.]+)/g;
+  const plots = [...document.querySelectorAll('svg.plot')].map((element) => {
+    const [x0, x1, left, right] = element.dataset.x.split(' ').map(Number);
+    const [y0, y1, bottom, top] = element.dataset.y.split(' ').map(Number);
+    const plot = { element, kind: element.dataset.kind, left, right, bottom, top, xFull: [x0, x1], yFull: [y0, y1], x: [x0, x1], linear: false };
+    plot.place = (x, y) => {
+      const [low, high] = plot.linear ? [0, plot.yFull[1]] : plot.yFull;
+      const share = plot.linear ? y / high : Math.log(Math.max(y, low) / low) / Math.log(high / low);
+      return [left + ((x - plot.x[0]) / (plot.x[1] - plot.x[0])) * (right - left), bottom + share * (top - bottom)];
+    };
+    // The page's own scale is logarithmic over the whole width; this reads it backwards.
+    const value = (px, py) => [x0 + ((px - left) / (right - left)) * (x1 - x0), y0 * (y1 / y0) ** ((py - bottom) / (top - bottom))];
+    plot.read = () => {
+      if (plot.shapes) return;
+      plot.shapes = [...element.querySelectorAll('.line, .band')].map((path) => ({
+        path, closed: path.classList.contains('band'),
+        points: [...path.getAttribute('d').matchAll(pairs)].map(([, command, px, py]) => ({ start: command === 'M', at: value(+px, +py) })),
+      }));
+      plot.markers = [...element.querySelectorAll('.marker')].map((marker) => {
+        const [px, py] = marker.getAttribute('transform').match(/-?[\d.]+/g).map(Number);
+        return { marker, at: value(px, py) };
+      });
+      plot.series = [...element.querySelectorAll('.series:not(.end)')].map((group) => ({
+        group, name: group.dataset.name, points: plot.shapes.find(({ path, closed }) => !closed && path.parentNode === group).points,
+      }));
+    };
+    return plot;
+  });
+
+  const redraw = (plot) => {
+    plot.read();
+    const inside = ([x]) => x >= plot.x[0] - 1e-9 && x <= plot.x[1] + 1e-9;
+    for (const { path, closed, points } of plot.shapes) {
+      let open = false;
+      let d = '';
+      for (const { start, at } of points) {
+        const shown = inside(at);
+        if (shown) {
+          const [x, y] = plot.place(...at);
+          d += `${open && !start ? 'L' : 'M'}${x.toFixed(2)} ${y.toFixed(2)}`;
+        }
+        open = shown;
+      }
+      path.setAttribute('d', closed && d ? `${d}Z` : d);
+    }
+    for (const { marker, at } of plot.markers) {
+      marker.style.display = inside(at) ? '' : 'none';
+      marker.setAttribute('transform', `translate(${plot.place(...at).map((place) => place.toFixed(2)).join(' ')})`);
+    }
+    redrawAxis(plot, 'y');
+    if (plot.kind === 'seconds') redrawAxis(plot, 'x');
+    redrawEnds(plot);
+  };
+
+  const round = (span, most) => {
+    const raw = span / most;
+    const decade = 10 ** Math.floor(Math.log10(raw));
+    return [1, 2, 5, 10].map((step) => step * decade).find((step) => step >= raw * 0.999);
+  };
+
+  const redrawAxis = (plot, which) => {
+    const axis = plot.element.querySelector(`.axis.${which}`);
+    plot.axes ??= {};
+    plot.axes[which] ??= axis.innerHTML;
+    const whole = plot.x[0] === plot.xFull[0] && plot.x[1] === plot.xFull[1];
+    if (which === 'y' ? !plot.linear : whole) {
+      axis.innerHTML = plot.axes[which];
+      return;
+    }
+    axis.replaceChildren();
+    const [low, high] = which === 'y' ? [0, plot.yFull[1]] : plot.x;
+    const step = round(high - low, 6);
+    for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high * 1.000001; tick += step) {
+      const [x, y] = which === 'y' ? [plot.left - 8, plot.place(plot.x[0], tick)[1] + 4] : [plot.place(tick, plot.yFull[1])[0], plot.bottom + 17];
+      const d = which === 'y' ? `M${plot.left} ${y - 4}H${plot.right}` : `M${x} ${plot.top}V${plot.bottom}`;
+      const label = svg('text', { x, y, 'text-anchor': which === 'y' ? 'end' : 'middle' });
+      label.textContent = which === 'y' ? (tick === 0 ? '0' : time(tick)) : String(+tick.toFixed(6));
+      axis.append(svg('path', { d }), label);
+    }
+  };
+
+  const redrawEnds = (plot) => {
+    const ends = [...plot.element.querySelectorAll('.end')];
+    const placed = ends.map((end) => {
+      const { points } = plot.series.find(({ name }) => name === end.dataset.name);
+      const [x, y] = plot.place(...points.at(-1).at);
+      return { end, x, y, row: y };
+    }).filter(({ end }) => !end.classList.contains('off')).sort((a, b) => a.y - b.y);
+    placed.forEach((entry, index) => { if (index) entry.row = Math.max(entry.y, placed[index - 1].row + 15); });
+    placed.reduceRight((limit, entry) => (entry.row = Math.min(entry.row, limit)) - 15, plot.bottom - 2);
+    for (const { end, x, y, row } of placed) {
+      end.querySelector('path').setAttribute('d', `M${x + 5} ${y}L${x + 16} ${row}`);
+      end.querySelector('text').setAttribute('y', row + 4);
+    }
+  };
+
+  // ---- values on hovering, the same place marked in linked plots -----------------------------------------------
+  const tip = make('div', { class: 'tip', role: 'status', hidden: '' });
+  document.body.append(tip);
+  const nearest = (points, x) => {
+    let [low, high] = [0, points.length - 1];
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (points[middle].at[0] <= x) low = middle; else high = middle;
+    }
+    return Math.abs(points[low].at[0] - x) <= Math.abs(points[high].at[0] - x) ? points[low] : points[high];
+  };
+  const linked = (plot) => (plot.kind === 'seconds' ? plots.filter((other) => other.kind === 'seconds' && other.element.closest('.pair') === plot.element.closest('.pair')) : [plot]);
+
+  const mark = (plot, x) => {
+    plot.cross ??= plot.element.appendChild(svg('path', { class: 'cross' }));
+    const place = plot.place(x, plot.yFull[1])[0];
+    plot.cross.setAttribute('d', `M${place} ${plot.top}V${plot.bottom}`);
+  };
+  const unmark = (plot) => { for (const other of linked(plot)) other.cross?.removeAttribute('d'); tip.hidden = true; };
+
+  const show = (plot, x, clientX, clientY) => {
+    plot.read();
+    const shown = plot.series.filter(({ group }) => !group.classList.contains('off'));
+    const values = shown.map(({ name, group, points }) => ({ name, group, at: nearest(points, x).at }))
+      .filter(({ at }) => plot.kind !== 'nines' || x <= at[0] + 0.02);
+    if (plot.kind === 'seconds') x = Math.round(x);
+    values.sort((a, b) => b.at[1] - a.at[1]);
+    for (const other of linked(plot)) mark(other, x);
+    tip.replaceChildren(make('b', {}, plot.kind === 'nines' ? percentile(x) : `second ${x}`));
+    for (const { name, group, at } of values) {
+      const slot = [...group.classList].find((word) => /^s\d/.test(word));
+      tip.append(make('div', { class: slot }, make('i'), make('span', {}, name), make('em', {}, time(at[1]))));
+    }
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    const beside = clientX + 16 + box.width > innerWidth - 8 ? clientX - 16 - box.width : clientX + 16;
+    tip.style.left = `${Math.max(8, beside) + scrollX}px`;
+    tip.style.top = `${Math.min(clientY, innerHeight - box.height - 8) + scrollY}px`;
+  };
+
+  const under = (plot, event) => {
+    const box = plot.element.getBoundingClientRect();
+    const px = ((event.clientX - box.left) / box.width) * plot.element.viewBox.baseVal.width;
+    const share = Math.min(1, Math.max(0, (px - plot.left) / (plot.right - plot.left)));
+    return plot.x[0] + share * (plot.x[1] - plot.x[0]);
+  };
+
+  for (const plot of plots) {
+    const { element } = plot;
+    let from = null;
+    element.addEventListener('pointermove', (event) => show(plot, under(plot, event), event.clientX, event.clientY));
+    element.addEventListener('pointerleave', () => unmark(plot));
+    element.setAttribute('tabindex', '0');
+    element.addEventListener('blur', () => unmark(plot));
+    element.addEventListener('keydown', (event) => {
+      const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (event.key === 'Escape') unmark(plot);
+      if (!direction) return;
+      event.preventDefault();
+      const step = plot.kind === 'nines' ? 0.05 : 1;
+      plot.at = Math.min(plot.x[1], Math.max(plot.x[0], (plot.at ?? plot.x[0]) + direction * step));
+      const box = element.getBoundingClientRect();
+      const px = plot.place(plot.at, plot.yFull[1])[0] / element.viewBox.baseVal.width;
+      show(plot, plot.at, box.left + px * box.width, box.top + box.height / 3);
+    });
+    if (plot.kind !== 'seconds') continue;
+    element.addEventListener('pointerdown', (event) => { if (event.pointerType === 'mouse') from = under(plot, event); });
+    addEventListener('pointerup', (event) => {
+      if (from === null) return;
+      const [low, high] = [from, under(plot, event)].sort((a, b) => a - b);
+      from = null;
+      if (high - low >= 2) zoom(plot, [Math.floor(low), Math.ceil(high)]);
+    });
+    element.addEventListener('dblclick', () => zoom(plot, null));
+  }
+  const zoom = (plot, range) => { for (const other of linked(plot)) { other.x = range ?? other.xFull; redraw(other); } };
+
+  // ---- switches ------------------------------------------------------------------------------------------------
+  for (const group of document.querySelectorAll('.group')) {
+    const own = plots.filter(({ element }) => group.contains(element));
+    const legend = group.querySelector('.legend');
+    legend.setAttribute('aria-label', 'Lines: switch on and off');
+    for (const entry of legend.children) {
+      const { name } = entry.dataset;
+      const toggle = button('', (element) => {
+        const off = element.getAttribute('aria-pressed') === 'true';
+        element.setAttribute('aria-pressed', String(!off));
+        for (const plot of own) {
+          for (const part of plot.element.querySelectorAll('.series')) if (part.dataset.name === name) part.classList.toggle('off', off);
+          redraw(plot);
+        }
+      }, { 'aria-pressed': 'true' });
+      toggle.append(...entry.childNodes);
+      entry.append(toggle);
+    }
+    legend.after(make('div', { class: 'tools' }, button('Linear scale', (element) => {
+      const linear = element.getAttribute('aria-pressed') !== 'true';
+      element.setAttribute('aria-pressed', String(linear));
+      for (const plot of own) { plot.linear = linear; redraw(plot); }
+    }, { 'aria-pressed': 'false' })));
+    if (own.some(({ kind }) => kind === 'seconds')) {
+      group.querySelector('.pair')?.parentNode.querySelector('figcaption').append(' Drag across a plot to look closer, double-click to see all.');
+    }
+  }
+
+  // ---- files ---------------------------------------------------------------------------------------------------
+  const save = (blob, name) => {
+    const link = make('a', { href: URL.createObjectURL(blob), download: name });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+  const unpack = async () => {
+    const packed = Uint8Array.from(atob(document.getElementById('result').textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'))).text();
+  };
+  // A histogram log, as the tools around HdrHistogram read it: one line a case, tagged with its name.
+  const histogramLog = (result) => {
+    const start = Date.parse(result.started_at) / 1000 || 0;
+    const lines = result.cases.filter(({ histogram }) => histogram).map((of) => {
+      const tag = [of.protocol, of.connections, of.rate, of.payload_bytes].join('_').replace(/[\s,]/g, '-');
+      return `Tag=${tag},${start.toFixed(3)},${of.duration_s.toFixed(3)},${((of.latency_us.max ?? 0) / 1000).toFixed(3)},${of.histogram}`;
+    });
+    return ['#[Histogram log format version 1.3]', `#[StartTime: ${start.toFixed(3)} (seconds since epoch), ${result.started_at}]`,
+      '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"', ...lines, ''].join('\n');
+  };
+  // A plot of its own has no page around it to take its style from.
+  const standalone = (element) => {
+    const copy = element.cloneNode(true);
+    copy.querySelectorAll('.cross').forEach((cross) => cross.remove());
+    const names = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'opacity', 'font-size', 'font-weight', 'font-family', 'display'];
+    const [from, to] = [[element, ...element.querySelectorAll(':not(.cross)')], [copy, ...copy.querySelectorAll('*')]];
+    from.forEach((original, index) => {
+      const style = getComputedStyle(original);
+      for (const name of names) to[index].style.setProperty(name, style.getPropertyValue(name));
+    });
+    const { width, height } = element.viewBox.baseVal;
+    copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+    copy.setAttribute('width', width);
+    copy.setAttribute('height', height);
+    copy.style.display = 'block';
+    copy.prepend(svg('rect', { width, height, fill: getComputedStyle(document.body).backgroundColor }));
+    return { text: new XMLSerializer().serializeToString(copy), width, height };
+  };
+  const savePng = ({ text, width, height }, name) => {
+    const image = new Image();
+    image.onload = () => {
+      const canvas = make('canvas', { width: width * 2, height: height * 2 });
+      canvas.getContext('2d').drawImage(image, 0, 0, width * 2, height * 2);
+      canvas.toBlob((blob) => save(blob, name), 'image/png');
+    };
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+  };
+  for (const figure of document.querySelectorAll('figure')) {
+    const number = [...document.querySelectorAll('figure')].indexOf(figure) + 1;
+    const visible = () => [...figure.querySelectorAll('svg.plot')].filter((element) => element.getClientRects().length > 0);
+    const each = (act) => visible().forEach((element, index) => act(standalone(element), `lastmile-plot-${number}${'abc'[index] ?? ''}`));
+    figure.querySelector('figcaption').after(make('div', { class: 'tools' },
+      button('Save SVG', () => each((plot, name) => save(new Blob([plot.text], { type: 'image/svg+xml' }), `${name}.svg`))),
+      button('Save PNG', () => each((plot, name) => savePng(plot, `${name}.png`)))));
+  }
+  const copyCommand = button('Copy command', async (element) => {
+    try { await navigator.clipboard.writeText(document.querySelector('#environment code').textContent); element.textContent = 'Copied'; } catch {
+      getSelection().selectAllChildren(document.querySelector('#environment code')); element.textContent = 'Selected, press Ctrl-C';
+    }
+    setTimeout(() => { element.textContent = 'Copy command'; }, 2000);
+  });
+  document.querySelector('#environment pre').after(make('div', { class: 'tools' }, copyCommand));
+  if (document.getElementById('result') && 'DecompressionStream' in window) {
+    document.querySelector('header').append(make('div', { class: 'tools' },
+      button('Save result.json', async () => save(new Blob([await unpack()], { type: 'application/json' }), 'result.json')),
+      button('Save histograms', async () => save(new Blob([histogramLog(JSON.parse(await unpack()))], { type: 'text/plain' }), 'latency.hlog'))));
+  }
+})();
