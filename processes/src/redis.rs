@@ -186,7 +186,8 @@ impl PrivateRedis {
             .argument("--unixsocket")
             .argument(&self.socket)
             .arguments(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .arguments(["--client-output-buffer-limit", "pubsub 0 0 0"])
+            // In words of their own: Redis 6 takes them no other way.
+            .arguments(["--client-output-buffer-limit", "pubsub", "0", "0", "0"])
             .argument("--dir")
             .argument(self.folder.path())
             .arguments(&self.options.arguments)
