@@ -1,8 +1,11 @@
 //! Latency histograms as they are recorded and as they stand in a result: nanoseconds, three significant
 //! digits, `HdrHistogram`'s V2 compressed format behind base64, so that any `HdrHistogram` tool reads them.
 
+use std::io::{self, Read};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{
     DeserializeError, Deserializer, Serializer, V2DeflateSerializeError, V2DeflateSerializer,
@@ -27,7 +30,26 @@ pub enum HistogramError {
     /// The bytes are not a histogram.
     #[error("the histogram can't be read: {0}")]
     Decode(#[from] DeserializeError),
+    /// The bytes can't be unpacked.
+    #[error("the histogram can't be unpacked: {0}")]
+    Unpack(#[from] io::Error),
+    /// The bytes claim to hold more than any histogram of latencies does.
+    #[error("the histogram is damaged: it claims {claimed} bytes, {held} are there")]
+    Damaged {
+        /// Bytes the header claims.
+        claimed: u64,
+        /// Bytes there are.
+        held: u64,
+    },
 }
+
+/// The first bytes of the uncompressed and of the compressed format.
+const PLAIN_COOKIE: [u8; 4] = [0x1c, 0x84, 0x93, 0x13];
+const COMPRESSED_COOKIE: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
+/// What stands before the counts of the uncompressed format; its second word is the length of the counts.
+const HEADER_BYTES: usize = 40;
+/// No histogram of latencies is larger than this when unpacked; one of the widest range at five digits is not.
+const LARGEST_UNPACKED_BYTES: u64 = 64 << 20;
 
 /// An empty latency histogram: 1 ns to 600 s, three significant digits.
 ///
@@ -54,12 +76,30 @@ pub fn encode(histogram: &Histogram<u64>) -> Result<String, HistogramError> {
 /// Reads what [`encode`] or any other `HdrHistogram` tool wrote (V2, compressed or not, behind base64).
 ///
 /// # Errors
-/// [`HistogramError::Base64`] and [`HistogramError::Decode`] for text that is not a histogram.
+/// Every other [`HistogramError`], for text that is not a histogram.
 pub fn decode(text: &str) -> Result<Histogram<u64>, HistogramError> {
-    let bytes = STANDARD.decode(text.trim())?;
+    let bytes = unpack(STANDARD.decode(text.trim())?)?;
+    // The decoder reserves what the header claims before it reads: a damaged result could ask for gigabytes.
+    if bytes.starts_with(&PLAIN_COOKIE) && bytes.len() >= HEADER_BYTES {
+        let claimed = u64::from(u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]));
+        let held = (bytes.len() - HEADER_BYTES) as u64;
+        if claimed > held {
+            return Err(HistogramError::Damaged { claimed, held });
+        }
+    }
     let mut histogram: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice())?;
     histogram.auto(false);
     Ok(histogram)
+}
+
+/// The uncompressed format of either; what is neither stays as it is, for the decoder to refuse.
+fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, HistogramError> {
+    if !bytes.starts_with(&COMPRESSED_COOKIE) || bytes.len() < 8 {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::new();
+    ZlibDecoder::new(&bytes[8..]).take(LARGEST_UNPACKED_BYTES).read_to_end(&mut unpacked)?;
+    Ok(unpacked)
 }
 
 #[cfg(test)]
@@ -89,6 +129,19 @@ mod tests {
         let whole = encode(&new_latency_histogram()).expect("encodes");
         assert!(decode(&whole[..8]).is_err());
         assert!(decode("").is_err());
+    }
+
+    #[test]
+    fn a_header_that_claims_gigabytes_is_refused_before_they_are_reserved() {
+        let mut histogram = new_latency_histogram();
+        histogram.record(1_000_000).expect("inside the range");
+        let mut plain = unpack(STANDARD.decode(encode(&histogram).expect("encodes")).expect("is base64"))
+            .expect("unpacks");
+        assert_eq!(plain[..4], PLAIN_COOKIE);
+        assert_eq!(decode(&STANDARD.encode(&plain)).expect("the plain format is read too"), histogram);
+        plain[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+        let error = decode(&STANDARD.encode(&plain)).expect_err("is damaged");
+        assert!(matches!(error, HistogramError::Damaged { claimed: 0xffff_ffff, .. }), "{error}");
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! Knows no sockets and no processes; the only I/O is reading and writing results.
 
 pub mod checks;
+pub mod csv;
 pub mod figures;
 pub mod histogram;
 pub mod html;

@@ -61,7 +61,7 @@ fn the_panels_stand_in_their_order() {
     assert_well_formed(&page);
     let panels = [
         "<section class=\"verdict valid\"",
-        "<section class=\"summary\"",
+        "<div class=\"summary\"",
         "<section id=\"results\"",
         "<h2>Latency by percentile",
         "<h3>Latency over time",

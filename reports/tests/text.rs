@@ -119,3 +119,23 @@ fn loads_that_differ_get_columns() {
     assert!(line(&text, "protocol").contains(" rate "));
     assert!(!line(&text, "protocol").contains("payload"), "what is equal needs no column");
 }
+
+#[test]
+fn csv_has_a_line_for_each_case_and_runs_no_formula() {
+    let mut result = sample::first_light();
+    result.cases[0].topic = "game \"a,b\"".to_owned();
+    result.cases[1].topic = "=HYPERLINK(1)".to_owned();
+    let text = lastmile_reports::csv::render(&result);
+    let lines: Vec<&str> = text.split_terminator("\r\n").collect();
+    assert_eq!(lines.len(), 6);
+    assert!(lines[1].contains(",\"game \"\"a,b\"\"\",100,"));
+    assert!(lines[2].contains(",'=HYPERLINK(1),"));
+    let head: Vec<&str> = lines[0].split(',').collect();
+    let fields: Vec<&str> = lines[5].split(',').collect();
+    assert_eq!(head.len(), fields.len());
+    let field = |name: &str| fields[head.iter().position(|other| *other == name).expect("is a field")];
+    assert_eq!(field("protocol"), "wt-datagram");
+    assert_eq!(field("lost"), "43");
+    assert_eq!(field("latency_p99_9_us"), "", "what is not resolved is empty");
+    assert_eq!(field("latency_p50_us"), result.cases[4].latency_us.p50.expect("resolved").to_string());
+}

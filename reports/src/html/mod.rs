@@ -94,14 +94,19 @@ fn header(html: &mut String, report: &Report) {
         html.push_str("</ul>");
     }
     html.push_str("</section>");
-    if !report.summary.is_empty() {
-        html.push_str("<section class=\"summary\" aria-label=\"Summary\">");
-        for sentence in &report.summary {
-            let _ = write!(html, "<p>{}</p>", unbroken_names(sentence));
-        }
-        html.push_str("</section>");
-    }
+    sentences(html, &report.summary);
     html.push_str("</header>");
+}
+
+fn sentences(html: &mut String, sentences: &[String]) {
+    if sentences.is_empty() {
+        return;
+    }
+    html.push_str("<div class=\"summary\">");
+    for sentence in sentences {
+        let _ = write!(html, "<p>{}</p>", unbroken_names(sentence));
+    }
+    html.push_str("</div>");
 }
 
 /// A sentence in which no line ends within a name such as wt-stream.
@@ -120,6 +125,9 @@ fn body(html: &mut String, report: &Report) {
             if several { format!(" <small>{}</small>", Text(&group.heading)) } else { String::new() };
         let _ = write!(html, "<section class=\"group\" id=\"load-{number}\">");
         let _ = write!(html, "<h2>Latency by percentile{of_load}</h2>");
+        if several {
+            sentences(html, &group.sentences);
+        }
         html.push_str(&panels::legend(group));
         html.push_str(&panels::percentiles(group));
         let _ = write!(html, "<h3>Latency over time{of_load}</h3>{}</section>", panels::over_time(group));

@@ -107,7 +107,7 @@
       const [x, y] = which === 'y' ? [plot.left - 8, plot.place(plot.x[0], tick)[1] + 4] : [plot.place(tick, plot.yFull[1])[0], plot.bottom + 17];
       const d = which === 'y' ? `M${plot.left} ${y - 4}H${plot.right}` : `M${x} ${plot.top}V${plot.bottom}`;
       const label = svg('text', { x, y, 'text-anchor': which === 'y' ? 'end' : 'middle' });
-      label.textContent = which === 'y' ? (tick === 0 ? '0' : time(tick)) : String(+tick.toFixed(6));
+      label.textContent = which === 'y' ? (tick === 0 ? '0' : time(tick).replace(/\.?0+(?= )/, (zeros) => (zeros[0] === '.' ? '' : zeros))) : String(+tick.toFixed(6));
       axis.append(svg('path', { d }), label);
     }
   };
@@ -202,7 +202,7 @@
     });
     element.addEventListener('dblclick', () => zoom(plot, null));
   }
-  const zoom = (plot, range) => { for (const other of linked(plot)) { other.x = range ?? other.xFull; redraw(other); } };
+  const zoom = (plot, range) => { unmark(plot); for (const other of linked(plot)) { other.x = range ?? other.xFull; redraw(other); } };
 
   // ---- switches ------------------------------------------------------------------------------------------------
   for (const group of document.querySelectorAll('.group')) {
@@ -284,7 +284,7 @@
   for (const figure of document.querySelectorAll('figure')) {
     const number = [...document.querySelectorAll('figure')].indexOf(figure) + 1;
     const visible = () => [...figure.querySelectorAll('svg.plot')].filter((element) => element.getClientRects().length > 0);
-    const each = (act) => visible().forEach((element, index) => act(standalone(element), `lastmile-plot-${number}${'abc'[index] ?? ''}`));
+    const each = (act) => visible().forEach((element, index) => act(standalone(element), `lastmile-plot-${number}${visible().length > 1 ? '-' + (index + 1) : ''}`));
     figure.querySelector('figcaption').after(make('div', { class: 'tools' },
       button('Save SVG', () => each((plot, name) => save(new Blob([plot.text], { type: 'image/svg+xml' }), `${name}.svg`))),
       button('Save PNG', () => each((plot, name) => savePng(plot, `${name}.png`)))));

@@ -89,6 +89,8 @@ pub struct CheckLine {
 pub struct Group {
     /// What sets the load apart; empty where the result has only one.
     pub heading: String,
+    /// What these cases say, in plain sentences.
+    pub sentences: Vec<String>,
     /// Percentile curves.
     pub curves: Vec<Curve>,
     /// The fewest publishes of a case, which decide how far its curve goes.
@@ -106,14 +108,14 @@ impl Report {
         let found = checks::judge(result);
         let verdict = checks::verdict(result, &found);
         let objections = objections(result, &loads, &found);
-        let measured: Vec<(Group, Vec<String>)> = loads
+        let groups: Vec<Group> = loads
             .groups(result)
             .into_iter()
             .map(|(load, cases)| group(loads.distinction(&load), &cases))
             .collect();
         // With several loads each group has its own sentences; a head with all of them would be read by nobody.
-        let summary = match measured.as_slice() {
-            [(_, sentences)] => sentences.clone(),
+        let summary = match groups.as_slice() {
+            [only] => only.sentences.clone(),
             many => summary_of_many(result, many),
         };
         let (protocols, load) = (protocols(result), loads.shared());
@@ -126,7 +128,7 @@ impl Report {
             objections,
             summary,
             matrix: tables::matrix(result),
-            groups: measured.into_iter().map(|(group, _)| group).collect(),
+            groups,
             accounting: tables::accounting(result),
             stages: tables::stages(result),
             resources: tables::resources(result),
@@ -159,11 +161,12 @@ fn title(protocols: &[String], load: &str) -> String {
 }
 
 /// The plots and sentences of the cases under one load.
-fn group(heading: String, cases: &[&CaseResult]) -> (Group, Vec<String>) {
+fn group(heading: String, cases: &[&CaseResult]) -> Group {
     let distributions: Vec<Distribution> = cases.iter().map(|case| series::distribution(case)).collect();
     let measured: Vec<_> = cases.iter().copied().zip(&distributions).collect();
-    let group = Group {
+    Group {
         heading,
+        sentences: summary::sentences(&measured),
         curves: measured
             .iter()
             .filter_map(|(case, distribution)| series::curve(case, distribution))
@@ -177,12 +180,11 @@ fn group(heading: String, cases: &[&CaseResult]) -> (Group, Vec<String>) {
             .iter()
             .filter_map(|case| series::over_time(case, |point| point.p99_us))
             .collect(),
-    };
-    (group, summary::sentences(&measured))
+    }
 }
 
 /// The head of a result with several loads, or none.
-fn summary_of_many(result: &RunResult, groups: &[(Group, Vec<String>)]) -> Vec<String> {
+fn summary_of_many(result: &RunResult, groups: &[Group]) -> Vec<String> {
     let expected: u64 = result.cases.iter().map(|case| case.accounting.expected).sum();
     let lost: u64 = result.cases.iter().map(|case| case.accounting.lost).sum();
     if groups.is_empty() {
