@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What the floor programs and the bare client share.
+
+pub mod measured;
+pub mod resp;
