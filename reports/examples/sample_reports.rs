@@ -7,6 +7,7 @@ mod sample;
 use std::path::PathBuf;
 
 use lastmile_reports::terminal::TerminalOptions;
+use lastmile_reports::view::comparison::Run;
 use lastmile_reports::{html, markdown, store, terminal};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,5 +25,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", terminal::render(&result, &TerminalOptions { width: 160, color: true }));
         }
     }
+    let (base, mut candidate) = (sample::first_light(), sample::first_light_again());
+    candidate.environment.cores = 4;
+    let runs = [Run { name: "base", result: &base }, Run { name: "candidate", result: &candidate }];
+    store::write_text(&folder.join("comparison.html"), &html::render_comparison(&runs))?;
+    store::write_text(&folder.join("comparison.md"), &markdown::render_comparison(&runs))?;
+    println!("{}", terminal::render_comparison(&runs, &TerminalOptions { width: 160, color: true }));
     Ok(())
 }

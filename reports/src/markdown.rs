@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::schema::RunResult;
 use crate::view::Report;
+use crate::view::comparison::{Comparison, Run};
 use crate::view::table::{Table, Tone};
 
 /// Draws a result.
@@ -35,6 +36,22 @@ pub fn render_report(report: &Report) -> String {
         let _ = writeln!(text, "{}\n", escape(sentence));
     }
     details(&mut text, report);
+    text
+}
+
+/// Draws runs side by side; the first is what the others are held against.
+pub fn render_comparison(runs: &[Run<'_>]) -> String {
+    let comparison = Comparison::of(runs);
+    let mut text = String::new();
+    let _ = writeln!(text, "### {}\n", escape(&comparison.title));
+    let _ = writeln!(text, "**{}**: {}\n", comparison.verdict.word(), escape(&comparison.verdict_reason));
+    for warning in &comparison.warnings {
+        let _ = writeln!(text, "- {}", escape(warning));
+    }
+    let _ = writeln!(text, "\n{}\n{}", table(&comparison.runs), table(&comparison.cases));
+    for sentence in &comparison.sentences {
+        let _ = writeln!(text, "- {}", escape(sentence));
+    }
     text
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::checks::Verdict;
 use crate::schema::RunResult;
 use crate::view::Report;
+use crate::view::comparison::{Comparison, Run};
 use crate::view::table::{Cell, Table, Tone};
 
 /// How the terminal is.
@@ -38,7 +39,11 @@ pub fn render_report(report: &Report, options: &TerminalOptions) -> String {
     let width = options.width.max(NARROWEST);
     let mut text = String::new();
     paragraph(&mut text, &paint.bold(&clean(&report.title)), &report.title, width, "");
-    verdict(&mut text, report, width, paint);
+    verdict(&mut text, report.verdict, &report.verdict_reason, width, paint);
+    for objection in &report.objections {
+        let line = format!("- {}, {}: {}", objection.case, objection.check, objection.finding);
+        paragraph(&mut text, &line, &line, width, "  ");
+    }
     text.push('\n');
     text.push_str(&table(&report.matrix, width, paint));
     if !report.summary.is_empty() {
@@ -50,16 +55,34 @@ pub fn render_report(report: &Report, options: &TerminalOptions) -> String {
     text
 }
 
-/// Whether to believe what follows, and why not.
-fn verdict(text: &mut String, report: &Report, width: usize, paint: Paint) {
-    let word = report.verdict.word();
-    let plain = format!("{word}: {}", report.verdict_reason);
-    let painted = format!("{}: {}", paint.verdict(report.verdict, word), report.verdict_reason);
-    paragraph(text, &painted, &plain, width, "  ");
-    for objection in &report.objections {
-        let line = format!("- {}, {}: {}", objection.case, objection.check, objection.finding);
-        paragraph(text, &line, &line, width, "  ");
+/// Draws runs side by side; the first is what the others are held against.
+pub fn render_comparison(runs: &[Run<'_>], options: &TerminalOptions) -> String {
+    let comparison = Comparison::of(runs);
+    let paint = Paint { color: options.color };
+    let width = options.width.max(NARROWEST);
+    let mut text = String::new();
+    paragraph(&mut text, &paint.bold(&clean(&comparison.title)), &comparison.title, width, "");
+    verdict(&mut text, comparison.verdict, &comparison.verdict_reason, width, paint);
+    for warning in &comparison.warnings {
+        let line = format!("- {warning}");
+        paragraph(&mut text, &line, &line, width, "  ");
     }
+    for part in [&comparison.runs, &comparison.cases] {
+        text.push('\n');
+        text.push_str(&table(part, width, paint));
+    }
+    text.push('\n');
+    for sentence in &comparison.sentences {
+        paragraph(&mut text, sentence, sentence, width, "  ");
+    }
+    text
+}
+
+/// Whether to believe what follows.
+fn verdict(text: &mut String, verdict: Verdict, reason: &str, width: usize, paint: Paint) {
+    let plain = format!("{}: {reason}", verdict.word());
+    let painted = format!("{}: {reason}", paint.verdict(verdict, verdict.word()));
+    paragraph(text, &painted, &plain, width, "  ");
 }
 
 /// Draws a table within a width, in as many parts as it takes; each part repeats the first column.

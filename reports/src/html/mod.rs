@@ -1,5 +1,6 @@
 //! A result as one HTML file: no request to anywhere, readable without script, in the dark, on paper and on a phone.
 
+mod comparison;
 mod embed;
 mod escape;
 mod panels;
@@ -17,8 +18,9 @@ use crate::checks::Verdict;
 use crate::schema::RunResult;
 use crate::store;
 use crate::view::table::Table;
-use crate::view::{CheckLine, Report};
+use crate::view::{CheckLine, Group, Report};
 
+pub use comparison::render as render_comparison;
 use escape::Text;
 
 const STYLE: &str = include_str!("style.css");
@@ -28,8 +30,7 @@ const SCRIPT: &str = include_str!("script.js");
 pub fn render(result: &RunResult) -> String {
     let report = Report::of(result);
     let mut html = String::with_capacity(256 * 1024);
-    head(&mut html, &report);
-    html.push_str("<body><main>");
+    head(&mut html, &format!("{}: {}", report.verdict.word(), report.title));
     header(&mut html, &report);
     body(&mut html, &report);
     footer(&mut html, &report);
@@ -41,7 +42,8 @@ pub fn render(result: &RunResult) -> String {
     html
 }
 
-fn head(html: &mut String, report: &Report) {
+/// The head, and the opening of the body.
+fn head(html: &mut String, title: &str) {
     // Nothing may be loaded from anywhere: the file opens from a mail, and says the same on every machine. And no
     // script but ours may run, should text of a result ever get past the escaping.
     let policy = format!(
@@ -55,10 +57,9 @@ fn head(html: &mut String, report: &Report) {
          <meta name=\"color-scheme\" content=\"light dark\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\
          <meta name=\"generator\" content=\"lastmile {version}\">\
-         <title>{verdict}: {title}</title><style>{STYLE}</style></head>",
+         <title>{title}</title><style>{STYLE}</style></head><body><main>",
         version = env!("CARGO_PKG_VERSION"),
-        verdict = report.verdict.word(),
-        title = Text(&report.title),
+        title = Text(title),
     );
 }
 
@@ -121,16 +122,7 @@ fn body(html: &mut String, report: &Report) {
     section(html, "results", "Results", &tables::table(&report.matrix));
     let several = report.groups.len() > 1;
     for (number, group) in report.groups.iter().enumerate() {
-        let of_load =
-            if several { format!(" <small>{}</small>", Text(&group.heading)) } else { String::new() };
-        let _ = write!(html, "<section class=\"group\" id=\"load-{number}\">");
-        let _ = write!(html, "<h2>Latency by percentile{of_load}</h2>");
-        if several {
-            sentences(html, &group.sentences);
-        }
-        html.push_str(&panels::legend(group));
-        html.push_str(&panels::percentiles(group));
-        let _ = write!(html, "<h3>Latency over time{of_load}</h3>{}</section>", panels::over_time(group));
+        plots(html, number, group, several);
     }
     let stages = format!(
         "{}<p class=\"remark\">Latency counts from the moment a message was planned, service latency from the moment it \
@@ -146,6 +138,19 @@ fn body(html: &mut String, report: &Report) {
     section(html, "accounting", "Accounting", &accounting);
     section(html, "resources", "Resources", &tables::table(&report.resources));
     section(html, "checks", "Checks", &checks(&report.checks));
+}
+
+/// The plots of one group, under its name where there are several.
+fn plots(html: &mut String, number: usize, group: &Group, several: bool) {
+    let of_group = if several { format!(" <small>{}</small>", Text(&group.heading)) } else { String::new() };
+    let _ = write!(html, "<section class=\"group\" id=\"group-{number}\">");
+    let _ = write!(html, "<h2>Latency by percentile{of_group}</h2>");
+    if several {
+        sentences(html, &group.sentences);
+    }
+    html.push_str(&panels::legend(group));
+    html.push_str(&panels::percentiles(group));
+    let _ = write!(html, "<h3>Latency over time{of_group}</h3>{}</section>", panels::over_time(group));
 }
 
 fn section(html: &mut String, id: &str, heading: &str, content: &str) {

@@ -228,7 +228,7 @@
       for (const plot of own) { plot.linear = linear; redraw(plot); }
     }, { 'aria-pressed': 'false' })));
     if (own.some(({ kind }) => kind === 'seconds')) {
-      group.querySelector('.pair')?.parentNode.querySelector('figcaption').append(' Drag across a plot to look closer, double-click to see all.');
+      group.querySelector('.pair')?.parentNode.querySelector('figcaption').append(make('span', { class: 'hint' }, ' Drag across a plot to look closer, double-click to see all.'));
     }
   }
 
@@ -289,13 +289,15 @@
       button('Save SVG', () => each((plot, name) => save(new Blob([plot.text], { type: 'image/svg+xml' }), `${name}.svg`))),
       button('Save PNG', () => each((plot, name) => savePng(plot, `${name}.png`)))));
   }
-  const copyCommand = button('Copy command', async (element) => {
-    try { await navigator.clipboard.writeText(document.querySelector('#environment code').textContent); element.textContent = 'Copied'; } catch {
-      getSelection().selectAllChildren(document.querySelector('#environment code')); element.textContent = 'Selected, press Ctrl-C';
-    }
-    setTimeout(() => { element.textContent = 'Copy command'; }, 2000);
-  });
-  document.querySelector('#environment pre').after(make('div', { class: 'tools' }, copyCommand));
+  for (const pre of document.querySelectorAll('pre')) {
+    const copy = button('Copy command', async () => {
+      try { await navigator.clipboard.writeText(pre.textContent); copy.textContent = 'Copied'; } catch {
+        getSelection().selectAllChildren(pre); copy.textContent = 'Selected, press Ctrl-C';
+      }
+      setTimeout(() => { copy.textContent = 'Copy command'; }, 2000);
+    });
+    pre.after(make('div', { class: 'tools' }, copy));
+  }
   if (document.getElementById('result') && 'DecompressionStream' in window) {
     document.querySelector('header').append(make('div', { class: 'tools' },
       button('Save result.json', async () => save(new Blob([await unpack()], { type: 'application/json' }), 'result.json')),

@@ -1,5 +1,7 @@
 //! The loads of a result: which cases share one, and which of its figures differ between cases.
 
+use std::fmt;
+
 use crate::figures::{bytes, plain, whole};
 use crate::schema::{CaseResult, RunResult};
 
@@ -23,6 +25,19 @@ impl Load {
             rate: case.rate,
             payload_bytes: case.payload_bytes,
         }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topic = if self.topic.is_empty() { String::new() } else { format!(", {}", self.topic) };
+        write!(
+            formatter,
+            "{}, {} msg/s, {}{topic}",
+            subscribers(self.connections),
+            plain(self.rate),
+            bytes(f64::from(self.payload_bytes))
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a report says: verdict, sentences, tables and series, computed once from a result. Terminal, Markdown and
 //! HTML draw the same view, so they can't disagree.
 
+pub mod comparison;
 pub mod loads;
 pub mod series;
 pub mod style;

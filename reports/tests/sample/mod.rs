@@ -130,6 +130,24 @@ pub fn first_light() -> RunResult {
     run(load, CHARACTERS.iter().enumerate().map(|(index, character)| case(character, load, index as u64)))
 }
 
+/// The same load once more, drawn from other seeds, with a WebSocket that became a fifth slower.
+pub fn first_light_again() -> RunResult {
+    let load = Load { connections: 100, rate: 100, seconds: 10 };
+    let slower = |character: &Character| match character.protocol {
+        "ws" => {
+            Character { base_us: character.base_us * 1.2, step_us: character.step_us * 1.2, ..*character }
+        }
+        _ => Character { ..*character },
+    };
+    run(
+        load,
+        CHARACTERS
+            .iter()
+            .enumerate()
+            .map(|(index, character)| case(&slower(character), load, 200 + index as u64)),
+    )
+}
+
 /// A minute of 100 messages a second: 6,000 publishes resolve p99.9.
 pub fn a_minute() -> RunResult {
     let load = Load { connections: 20, rate: 100, seconds: 60 };
