@@ -3,12 +3,27 @@
 //! A run is a plan of slices; a slice is a fresh stack, a publisher that follows a schedule, and subscribers
 //! whose receipts become figures.
 
+pub mod case;
+pub mod cli;
 pub mod clock;
+pub mod commands;
+pub mod environment;
+pub mod interrupt;
 pub mod ledger;
 pub mod message;
+pub mod observe;
+pub mod plan;
+pub mod preflight;
+pub mod progress;
 pub mod publisher;
 pub mod recorder;
 pub mod redis;
+pub mod run;
 pub mod schedule;
+pub mod slice;
+pub mod stack;
+pub mod target;
 pub mod timetable;
 pub mod transport;
+pub mod variant;
+pub mod workers;

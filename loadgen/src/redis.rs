@@ -24,6 +24,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// `redis+unix:///path[?db=N&user=U&pass=P]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
+    given: String,
     place: Place,
     user: Option<String>,
     password: Option<String>,
@@ -61,7 +62,10 @@ impl FromStr for RedisUrl {
         } else {
             Err("its scheme is unknown")
         };
-        parsed.map_err(|problem| RedisUrlError { url: url.into(), problem })
+        match parsed {
+            Ok(parsed) => Ok(Self { given: url.into(), ..parsed }),
+            Err(problem) => Err(RedisUrlError { url: url.into(), problem }),
+        }
     }
 }
 
@@ -85,7 +89,13 @@ fn parse_tcp(rest: &str) -> Result<RedisUrl, &'static str> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let host = if host.is_empty() { "127.0.0.1" } else { host }.to_owned();
-    Ok(RedisUrl { place: Place::Tcp { host, port }, user, password, database: parse_database(database)? })
+    Ok(RedisUrl {
+        given: String::new(),
+        place: Place::Tcp { host, port },
+        user,
+        password,
+        database: parse_database(database)?,
+    })
 }
 
 fn parse_unix(rest: &str) -> Result<RedisUrl, &'static str> {
@@ -101,6 +111,7 @@ fn parse_unix(rest: &str) -> Result<RedisUrl, &'static str> {
             .unwrap_or_default()
     };
     Ok(RedisUrl {
+        given: String::new(),
         place: Place::Unix(PathBuf::from(OsString::from_vec(percent_decode(path)))),
         user: named(parameter(["user", "username"])),
         password: named(parameter(["pass", "password"])),
@@ -130,6 +141,13 @@ fn percent_decode(text: &str) -> Vec<u8> {
 
 fn parse_database(text: &str) -> Result<u32, &'static str> {
     if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| "its database is not a number") }
+}
+
+impl RedisUrl {
+    /// The address as it was given, for a program of ours that shall be let in, too.
+    pub fn with_password(&self) -> String {
+        self.given.clone()
+    }
 }
 
 /// Without the password: an address is printed and kept in results.

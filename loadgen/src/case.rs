@@ -1,0 +1,130 @@
+//! From what slices measured to the result of a case: everything is added up, nothing averaged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use lastmile_reports::histogram::{HistogramError, encode, new_latency_histogram};
+use lastmile_reports::schema::{Accounting, CaseResult, LatencySummary, ProcessCost, TimelinePoint};
+
+use crate::plan::{Case, Slice};
+use crate::recorder::add_histogram;
+use crate::slice::{Cost, Costs, SliceOutcome};
+
+/// The result of a case from the outcomes of its slices, at least one.
+///
+/// # Errors
+/// [`HistogramError`] where a histogram can't be written.
+pub fn case_result(
+    case: &Case,
+    slice: Slice,
+    outcomes: &[SliceOutcome],
+) -> Result<CaseResult, HistogramError> {
+    let sum = |count: fn(&SliceOutcome) -> u64| outcomes.iter().map(count).sum::<u64>();
+    let seconds = |length: fn(&SliceOutcome) -> Duration| {
+        outcomes.iter().map(|outcome| length(outcome).as_secs_f64()).sum::<f64>()
+    };
+    let latency = merged(outcomes, |outcome| outcome.recording.latency());
+    let service = merged(outcomes, |outcome| outcome.recording.service_latency.clone());
+    let slip = merged(outcomes, |outcome| outcome.published.slip.clone());
+    let connect = merged(outcomes, |outcome| outcome.recording.connect.clone());
+    let messages = sum(|outcome| outcome.measured_messages);
+    let delivered = sum(|outcome| outcome.recording.delivered);
+    let expected = sum(|outcome| outcome.measured_messages * outcome.connections);
+    let cost = |of: fn(&Costs) -> Option<Cost>| process_cost(outcomes, of, delivered);
+    Ok(CaseResult {
+        protocol: case.variant.name().to_owned(),
+        topic: case.load.topic.to_string(),
+        connections: case.load.connections as u32,
+        rate: case.load.messages_per_second,
+        achieved_rate: Some(messages as f64 / seconds(|outcome| outcome.sending)),
+        payload_bytes: case.load.payload_bytes as u32,
+        duration_s: seconds(|outcome| outcome.measured),
+        warmup_s: slice.warmup.as_secs_f64(),
+        published: messages,
+        interrupted: outcomes.iter().any(|outcome| outcome.is_interrupted),
+        latency_us: LatencySummary::from_histogram(&latency, messages),
+        service_latency_us: LatencySummary::from_histogram(&service, messages),
+        schedule_slip_us: Some(LatencySummary::from_histogram(&slip, messages)),
+        connect_us: Some(LatencySummary::from_histogram(&connect, connect.len())),
+        accounting: Accounting {
+            expected,
+            delivered,
+            lost: expected.saturating_sub(delivered),
+            duplicated: sum(|outcome| outcome.recording.duplicated),
+            reordered: sum(|outcome| outcome.recording.reordered),
+            corrupt: sum(|outcome| outcome.recording.corrupt),
+        },
+        deliveries_per_s: delivered as f64 / seconds(|outcome| outcome.receiving),
+        server: cost(|costs| costs.server).unwrap_or_default(),
+        redis: cost(|costs| costs.redis),
+        generator: cost(|costs| costs.generator).unwrap_or_default(),
+        histogram: encode(&latency)?,
+        service_histogram: Some(encode(&service)?),
+        timeline: timeline(outcomes),
+        out_of_range: sum(|outcome| outcome.recording.out_of_range + outcome.published.out_of_range),
+        errors: errors(outcomes),
+    })
+}
+
+fn merged(outcomes: &[SliceOutcome], of: impl Fn(&SliceOutcome) -> Histogram<u64>) -> Histogram<u64> {
+    let mut sum = new_latency_histogram();
+    for outcome in outcomes {
+        add_histogram(&mut sum, &of(outcome));
+    }
+    sum
+}
+
+/// `None` where no slice could observe the process.
+fn process_cost(
+    outcomes: &[SliceOutcome],
+    of: fn(&Costs) -> Option<Cost>,
+    delivered: u64,
+) -> Option<ProcessCost> {
+    let costs: Vec<(Cost, u64)> =
+        outcomes.iter().filter_map(|outcome| Some((of(&outcome.costs)?, outcome.connections))).collect();
+    let cpu_ns: u64 = costs.iter().map(|(cost, _)| cost.cpu_ns).sum();
+    let grown_bytes: i64 = costs.iter().map(|(cost, _)| cost.grown_bytes).sum();
+    let connections: u64 = costs.iter().map(|(_, connections)| connections).sum();
+    let per = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
+    Some(ProcessCost {
+        cpu_us_per_delivery: per(cpu_ns as f64 / 1_000.0, delivered),
+        rss_bytes_per_connection: per(grown_bytes as f64, connections),
+        cpu_s: Some(cpu_ns as f64 / 1e9),
+        rss_bytes: Some(costs.iter().map(|(cost, _)| cost.resident_bytes).max()?),
+    })
+}
+
+/// The seconds of all slices behind each other.
+fn timeline(outcomes: &[SliceOutcome]) -> Vec<TimelinePoint> {
+    let seconds = outcomes
+        .iter()
+        .flat_map(|outcome| outcome.messages_by_second.iter().zip(&outcome.recording.latency_by_second));
+    let points = seconds.enumerate().map(|(second, (&published, latency))| {
+        let us = |ns: u64| (!latency.is_empty()).then_some(ns as f64 / 1_000.0);
+        TimelinePoint {
+            second: second as u32,
+            published,
+            delivered: latency.len(),
+            p50_us: us(latency.value_at_quantile(0.5)),
+            p99_us: us(latency.value_at_quantile(0.99)),
+            max_us: us(latency.max()),
+        }
+    });
+    points.filter(|point| point.published > 0 || point.delivered > 0).collect()
+}
+
+fn errors(outcomes: &[SliceOutcome]) -> Vec<(String, u64)> {
+    let mut errors = BTreeMap::new();
+    for outcome in outcomes {
+        for (error, count) in &outcome.recording.errors {
+            *errors.entry(error.clone()).or_default() += count;
+        }
+        let unheard = outcome.published.replies.without_subscriber;
+        if unheard > 0 {
+            let error = "Redis had no subscriber for a publish (the server was not listening)";
+            *errors.entry(error.to_owned()).or_default() += unheard;
+        }
+    }
+    errors.into_iter().collect()
+}

@@ -1,0 +1,70 @@
+//! The `lastmile` command: flags in, exit code out; everything else is the library.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use lastmile::cli::{Command, CommandLine, RunArguments};
+use lastmile::commands::doctor::{Severity, examine, table};
+use lastmile::commands::{EXIT_BREAKDOWN, EXIT_USAGE, report, run};
+use lastmile::interrupt::{EXIT_INTERRUPTED, Interrupt};
+
+fn main() -> ExitCode {
+    match execute(CommandLine::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lastmile: {error:#}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(arguments) => measure(&arguments),
+        Command::Doctor(arguments) => {
+            let findings = examine(&arguments);
+            print!("{}", table(&findings));
+            let prevents = findings.iter().any(|finding| finding.severity == Severity::Prevents);
+            Ok(if prevents { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS })
+        }
+        Command::Report(arguments) => {
+            println!("{}", report::report(&arguments)?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Show(arguments) => {
+            print!("{}", report::show(&arguments)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::listen().context("can't listen to signals")?;
+    let finished = run::execute(arguments, command_line(), &interrupt)?;
+    if finished.folder.is_some() || arguments.json {
+        print!("{}", finished.text(arguments.json));
+    }
+    if let Some(failure) = &finished.failure {
+        eprintln!("lastmile: {failure}");
+        return Ok(ExitCode::from(if failure.is_breakdown() { EXIT_BREAKDOWN } else { EXIT_USAGE }));
+    }
+    if interrupt.is_asked() {
+        eprintln!("lastmile: interrupted; what was measured until then was kept");
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// This command line, ready to be pasted into a shell.
+fn command_line() -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=,@%+".contains(character);
+    let quoted = std::env::args().map(|word| {
+        if !word.is_empty() && word.chars().all(is_plain) {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}

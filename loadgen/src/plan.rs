@@ -1,0 +1,68 @@
+//! What a run does, as data: the cases, and the slices in which they are measured.
+
+use std::time::Duration;
+
+use lastmile_wire::request::Topic;
+
+use crate::message::Game;
+use crate::schedule::Arrivals;
+use crate::variant::Variant;
+
+/// The load every subscriber and message of a case is part of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    /// Subscribers.
+    pub connections: usize,
+    /// Messages a second.
+    pub messages_per_second: f64,
+    /// How they are spaced.
+    pub arrivals: Arrivals,
+    /// Bytes of a message.
+    pub payload_bytes: usize,
+    /// What is subscribed to.
+    pub topic: Topic,
+    /// Whose rounds are published; part of the topic.
+    pub game: Game,
+}
+
+/// One protocol under one load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// The protocol.
+    pub variant: Variant,
+    /// The load.
+    pub load: Load,
+}
+
+/// A part of a case's measurement: a fresh stack, a warm-up, a measured window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// Index of its case.
+    pub case: usize,
+    /// What is published before anything counts.
+    pub warmup: Duration,
+    /// Length of the measured window.
+    pub measured: Duration,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Seed of everything drawn at random.
+    pub seed: u64,
+    /// What is measured, in the order shown.
+    pub cases: Vec<Case>,
+    /// How, in the order measured.
+    pub slices: Vec<Slice>,
+    /// Worker threads that drive subscribers.
+    pub threads: usize,
+    /// Connections in the middle of being opened, at most, over all workers.
+    pub connecting: usize,
+}
+
+impl Plan {
+    /// How long publishing takes in all.
+    pub fn length(&self) -> Duration {
+        self.slices.iter().map(|slice| slice.warmup + slice.measured).sum()
+    }
+}

@@ -1,0 +1,170 @@
+//! Whether a run can work, found out before anything is measured.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::plan::Plan;
+use crate::variant::Variant;
+
+/// Descriptors a process needs beside its connections: logs, epoll, children's output, sockets of its own.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// Why a run can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// More connections than descriptors.
+    #[error(
+        "{connections} connections need {needed} file descriptors, but a process may open at most {available}; \
+         ask for at most --connections {possible}, or raise the hard limit (ulimit -Hn {needed}, as root)"
+    )]
+    Descriptors {
+        /// Connections asked for.
+        connections: usize,
+        /// What they need.
+        needed: u64,
+        /// The hard limit.
+        available: u64,
+        /// How many connections fit.
+        possible: u64,
+    },
+    /// More connections than ports.
+    #[error(
+        "{connections} connections need as many local ports, but there are {available} \
+         (net.ipv4.ip_local_port_range); ask for fewer with --connections, or widen the range with sysctl"
+    )]
+    Ports {
+        /// Connections asked for.
+        connections: usize,
+        /// Size of the range.
+        available: usize,
+    },
+    /// The results can't be written.
+    #[error("results can't be written to {}: {source}; choose another folder with --out", path.display())]
+    Output {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The limits of this machine that bound a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most descriptors a process may ever open.
+    pub descriptors: u64,
+    /// Local ports for outgoing connections.
+    pub ports: usize,
+}
+
+impl Limits {
+    /// Reads them.
+    pub fn read() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let bounds: Vec<usize> = range.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let ports = match bounds[..] {
+            [low, high] => high.saturating_sub(low) + 1,
+            _ => usize::from(u16::MAX),
+        };
+        Self { descriptors, ports }
+    }
+
+    /// Whether every case of a plan fits into them.
+    ///
+    /// # Errors
+    /// [`PreflightError`] says what is missing.
+    pub fn check(&self, plan: &Plan) -> Result<(), PreflightError> {
+        // Sessions of WebTransport share UDP sockets; only the others take a descriptor and a port each.
+        let streams = plan.cases.iter().filter(|case| case.variant.delivery().is_none());
+        let connections = streams.map(|case| case.load.connections).max().unwrap_or(0);
+        let needed = connections as u64 + OTHER_DESCRIPTORS;
+        if needed > self.descriptors {
+            return Err(PreflightError::Descriptors {
+                connections,
+                needed,
+                available: self.descriptors,
+                possible: self.descriptors.saturating_sub(OTHER_DESCRIPTORS),
+            });
+        }
+        if connections > self.ports {
+            return Err(PreflightError::Ports { connections, available: self.ports });
+        }
+        Ok(())
+    }
+}
+
+/// Lets this process and its children open as many descriptors as the hard limit allows.
+///
+/// # Errors
+/// What the system said.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return Ok(());
+    }
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
+}
+
+/// Makes the folder for the results and proves that a file can be written there.
+///
+/// # Errors
+/// [`PreflightError::Output`].
+pub fn prepare_output(folder: &Path) -> Result<(), PreflightError> {
+    let probe = folder.join(format!(".{}.part", std::process::id()));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&probe, b""))
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|source| PreflightError::Output { path: folder.into(), source })
+}
+
+/// The variants of a plan, each once.
+pub fn variants(plan: &Plan) -> Vec<Variant> {
+    let mut variants: Vec<Variant> = plan.cases.iter().map(|case| case.variant).collect();
+    variants.sort_unstable();
+    variants.dedup();
+    variants
+}
+
+#[cfg(test)]
+mod tests {
+    use lastmile_wire::request::Topic;
+
+    use super::*;
+    use crate::message::Game;
+    use crate::plan::{Case, Load};
+    use crate::schedule::Arrivals;
+
+    fn plan(variant: Variant, connections: usize) -> Plan {
+        let load = Load {
+            connections,
+            messages_per_second: 1.0,
+            arrivals: Arrivals::Constant,
+            payload_bytes: 256,
+            topic: Topic::Game("crash".into()),
+            game: Game::known("crash").unwrap(),
+        };
+        Plan { seed: 1, cases: vec![Case { variant, load }], slices: Vec::new(), threads: 1, connecting: 1 }
+    }
+
+    #[test]
+    fn too_many_connections_are_told_how_many_fit() {
+        let limits = Limits { descriptors: 1064, ports: 1000 };
+        assert!(limits.check(&plan(Variant::WebSocket, 1000)).is_ok());
+        let error = limits.check(&plan(Variant::Sse, 1001)).unwrap_err().to_string();
+        assert!(error.contains("at most 1064") && error.contains("--connections 1000"), "{error}");
+        let limits = Limits { descriptors: 100_000, ports: 1000 };
+        let error = limits.check(&plan(Variant::Sse, 1001)).unwrap_err().to_string();
+        assert!(error.contains("there are 1000"), "{error}");
+        assert!(limits.check(&plan(Variant::WebTransportStream, 100_001)).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_made_is_told() {
+        let error = prepare_output(Path::new("/proc/nowhere")).unwrap_err().to_string();
+        assert!(error.contains("--out"), "{error}");
+    }
+}

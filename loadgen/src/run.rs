@@ -1,0 +1,181 @@
+//! A run: all slices of a plan, one after the other, each on a stack of its own.
+
+use lastmile_reports::histogram::HistogramError;
+use lastmile_reports::schema::{CaseResult, RunResult, SCHEMA};
+
+use crate::case::case_result;
+use crate::environment::environment;
+use crate::interrupt::Interrupt;
+use crate::message::first_id;
+use crate::plan::{Plan, Slice};
+use crate::progress::RunWatcher;
+use crate::slice::{SliceError, SliceOutcome, SliceRequest, measure};
+use crate::stack::{StackError, StackPlan};
+
+/// Why a run ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A stack could not be made.
+    #[error("{protocol}: {source}")]
+    Stack {
+        /// What was to be measured.
+        protocol: &'static str,
+        /// Why not.
+        source: StackError,
+    },
+    /// A slice failed.
+    #[error("{protocol}: {source}")]
+    Slice {
+        /// What was being measured.
+        protocol: &'static str,
+        /// Why it failed.
+        source: SliceError,
+    },
+    /// A result could not be put together.
+    #[error(transparent)]
+    Histogram(#[from] HistogramError),
+}
+
+impl RunError {
+    /// Nothing was wrong with what was asked: something broke while it was measured.
+    pub fn is_breakdown(&self) -> bool {
+        match self {
+            Self::Stack { .. } => false,
+            Self::Histogram(_) => true,
+            Self::Slice { source, .. } => matches!(
+                source,
+                SliceError::Process(_)
+                    | SliceError::Publisher { .. }
+                    | SliceError::RefusedPublish { .. }
+                    | SliceError::System(_)
+            ),
+        }
+    }
+}
+
+/// What a run is made with, beside its plan.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// The command line, for the result.
+    pub command: String,
+    /// What the slices are made of.
+    pub stack: StackPlan,
+    /// What holds for every case, for the result.
+    pub conditions: Vec<(String, String)>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// Everything measured.
+    pub result: RunResult,
+    /// Why it ended before its end.
+    pub failure: Option<RunError>,
+}
+
+/// Measures a plan.
+pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &dyn RunWatcher) -> RunOutcome {
+    let started_at = now_rfc3339();
+    let mut work = Progressing { server_version: None, outcomes: vec![Vec::new(); plan.cases.len()] };
+    let mut failure = work.measure_all(plan, request, interrupt, watcher).err();
+    watcher.finish();
+    let cases = match work.cases(plan) {
+        Ok(cases) => cases,
+        Err(error) => {
+            failure.get_or_insert(error.into());
+            Vec::new()
+        }
+    };
+    let private_redis = matches!(request.stack, StackPlan::Private { redis: None, .. });
+    let result = RunResult {
+        schema: SCHEMA.to_owned(),
+        command: request.command.clone(),
+        seed: plan.seed,
+        started_at,
+        interrupted: interrupt.is_asked(),
+        environment: environment(work.server_version.as_deref(), private_redis),
+        conditions: request.conditions.clone(),
+        cases,
+    };
+    RunOutcome { result, failure }
+}
+
+/// The current time in UTC, to the second.
+fn now_rfc3339() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", now.hour(), now.minute(), now.second())
+}
+
+struct Progressing {
+    server_version: Option<String>,
+    /// Of each case, what its slices measured so far.
+    outcomes: Vec<Vec<SliceOutcome>>,
+}
+
+impl Progressing {
+    fn measure_all(
+        &mut self,
+        plan: &Plan,
+        request: &RunRequest,
+        interrupt: &Interrupt,
+        watcher: &dyn RunWatcher,
+    ) -> Result<(), RunError> {
+        for (number, &slice) in plan.slices.iter().enumerate() {
+            let protocol = plan.cases[slice.case].variant.name();
+            watcher.slice_begins(protocol, number + 1, plan.slices.len(), slice);
+            match self.measure_one(plan, number, request, interrupt, watcher) {
+                Ok(outcome) => self.outcomes[slice.case].push(outcome),
+                // What was measured until then is kept, and that it was cut short stands in the result.
+                Err(RunError::Slice { source: SliceError::Interrupted, .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            if interrupt.is_asked() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn measure_one(
+        &mut self,
+        plan: &Plan,
+        number: usize,
+        request: &RunRequest,
+        interrupt: &Interrupt,
+        watcher: &dyn RunWatcher,
+    ) -> Result<SliceOutcome, RunError> {
+        let slice = plan.slices[number];
+        let case = &plan.cases[slice.case];
+        let protocol = case.variant.name();
+        let stack = request.stack.make().map_err(|source| RunError::Stack { protocol, source })?;
+        interrupt.guard(&stack.processes);
+        self.server_version = self.server_version.take().or_else(|| stack.server_version.clone());
+        let slice_request = SliceRequest {
+            case,
+            slice,
+            first_id: first_id(plan.seed, number as u64),
+            seed: plan.seed.wrapping_add(number as u64),
+            threads: plan.threads,
+            connecting: plan.connecting,
+        };
+        // `dyn RunWatcher` is a `Watcher`, too.
+        measure(&slice_request, &stack, interrupt, watcher)
+            .map_err(|source| RunError::Slice { protocol, source })
+    }
+
+    /// The results of all cases that have an outcome.
+    fn cases(&self, plan: &Plan) -> Result<Vec<CaseResult>, HistogramError> {
+        let mut results = Vec::new();
+        for (index, outcomes) in self.outcomes.iter().enumerate() {
+            let slices: Vec<Slice> =
+                plan.slices.iter().copied().filter(|slice| slice.case == index).collect();
+            if let (Some(&slice), false) = (slices.first(), outcomes.is_empty()) {
+                let mut result = case_result(&plan.cases[index], slice, outcomes)?;
+                result.interrupted |= outcomes.len() < slices.len();
+                results.push(result);
+            }
+        }
+        Ok(results)
+    }
+}

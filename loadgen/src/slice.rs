@@ -1,0 +1,424 @@
+//! One slice: attach subscribers, publish by the schedule, wait for what is under way, add up.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastmile_processes::ProcessError;
+
+use crate::clock::{self, SECOND_NS};
+use crate::interrupt::Interrupt;
+use crate::message::{MessageTemplate, PayloadTooSmall};
+use crate::observe::{Observed, Usage};
+use crate::plan::{Case, Slice};
+use crate::publisher::{Published, Publisher};
+use crate::recorder::Recording;
+use crate::redis::{RedisConnection, RedisError};
+use crate::schedule::Schedule;
+use crate::stack::Stack;
+use crate::timetable::Timetable;
+use crate::transport::AttachError;
+use crate::workers::{Work, Workers};
+
+/// Time between two looks at the slice while it runs.
+const LOOK_NS: u64 = 50_000_000;
+/// The same while something is expected to happen any moment.
+const CLOSE_LOOK_NS: u64 = 2_000_000;
+/// From the last attachment to the first message: what attaching stirred up settles.
+const SETTLING_NS: u64 = 50_000_000;
+/// Longest time without a further subscriber being attached.
+const ATTACH_PATIENCE_NS: u64 = 15 * SECOND_NS;
+/// After the last message: longest wait without a receipt, and in all.
+const DRAIN_PATIENCE_NS: u64 = 2 * SECOND_NS;
+const DRAIN_LIMIT_NS: u64 = 5 * SECOND_NS;
+
+/// Why a slice has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum SliceError {
+    /// The payload can't hold a round.
+    #[error(transparent)]
+    Payload(#[from] PayloadTooSmall),
+    /// Redis can't be published to.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// A subscriber could not be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// Subscribers wait for an answer that does not come.
+    #[error(
+        "{attached} of {connections} subscribers were attached, then none for {patience:?}; the server does not answer"
+    )]
+    AttachStalled {
+        /// How many got through.
+        attached: u64,
+        /// How many there were to be.
+        connections: usize,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// A process of the stack ended in the middle.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The publisher could not go on.
+    #[error("publishing stopped after {messages} messages: {reason}")]
+    Publisher {
+        /// Messages written until then.
+        messages: usize,
+        /// What happened.
+        reason: String,
+    },
+    /// Redis refuses to publish.
+    #[error("Redis refused {count} publishes, the first with: {answer}")]
+    RefusedPublish {
+        /// How many.
+        count: u64,
+        /// What it said.
+        answer: String,
+    },
+    /// Nothing that is published reaches the server.
+    #[error(
+        "nobody is subscribed to {channel} in {redis}: the server under test must read from the same Redis; name it with --redis"
+    )]
+    NobodyListens {
+        /// Where it was published.
+        channel: String,
+        /// In which Redis.
+        redis: String,
+    },
+    /// Interrupted before anything was measured.
+    #[error("interrupted before anything was measured")]
+    Interrupted,
+    /// This machine refused a thread, a descriptor or a look into /proc.
+    #[error("this machine refused what a run needs: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What a slice needs beside its case.
+pub struct SliceRequest<'a> {
+    /// What is measured.
+    pub case: &'a Case,
+    /// Which part of it.
+    pub slice: Slice,
+    /// First identifier.
+    pub first_id: u64,
+    /// Seed of payload and schedule.
+    pub seed: u64,
+    /// Worker threads.
+    pub threads: usize,
+    /// Connections being opened at once, over all workers.
+    pub connecting: usize,
+}
+
+/// What a slice measured.
+#[derive(Debug, Clone)]
+pub struct SliceOutcome {
+    /// Receipts, all workers added up.
+    pub recording: Recording,
+    /// What the publisher did.
+    pub published: Published,
+    /// Subscribers attached when publishing began.
+    pub connections: u64,
+    /// Of the published messages, those that count.
+    pub measured_messages: u64,
+    /// Of these, how many were planned in each second of the window.
+    pub messages_by_second: Vec<u64>,
+    /// Length of the measured window, shorter than asked where it was cut.
+    pub measured: Duration,
+    /// From the window's beginning until the last message was sent, no less than the window.
+    pub sending: Duration,
+    /// From the window's beginning until the last message was received, no less than the window.
+    pub receiving: Duration,
+    /// It was cut short.
+    pub is_interrupted: bool,
+    /// Cost of the server, Redis and this program over the window.
+    pub costs: Costs,
+}
+
+/// What processes spent over the measured window; `None` for what can't be observed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// The server.
+    pub server: Option<Cost>,
+    /// Redis.
+    pub redis: Option<Cost>,
+    /// This program.
+    pub generator: Option<Cost>,
+}
+
+/// What one process spent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Processor time over the window.
+    pub cpu_ns: u64,
+    /// Resident memory at its end.
+    pub resident_bytes: u64,
+    /// Growth of it since before the first connection.
+    pub grown_bytes: i64,
+}
+
+/// How a slice proceeds, for whoever shows it.
+pub trait Watcher {
+    /// So many of so many subscribers are attached.
+    fn attaching(&self, attached: u64, connections: u64);
+    /// Publishing: time since it began, length of warm-up, receipts so far.
+    fn measuring(&self, elapsed: Duration, warmup: Duration, received: u64);
+    /// Everything is sent, the last receipts are waited for.
+    fn draining(&self, received: u64);
+}
+
+/// Measures a slice on a stack made for it.
+///
+/// # Errors
+/// [`SliceError`] says why there is no outcome.
+pub fn measure(
+    request: &SliceRequest<'_>,
+    stack: &Stack,
+    interrupt: &Interrupt,
+    watcher: &dyn Watcher,
+) -> Result<SliceOutcome, SliceError> {
+    let load = &request.case.load;
+    let slice = request.slice;
+    let schedule =
+        Schedule::new(load.arrivals, load.messages_per_second, slice.warmup, slice.measured, request.seed);
+    let now = time::OffsetDateTime::now_utc();
+    let template = Arc::new(MessageTemplate::new(&load.game, load.payload_bytes, now, request.seed)?);
+    let table = Arc::new(Timetable::new(schedule, request.first_id));
+    let connection = RedisConnection::open(&stack.redis_url)?;
+
+    let observation = Observation::begin(stack);
+    let workers = Workers::start(&Work {
+        target: stack.target.clone(),
+        variant: request.case.variant,
+        topic: load.topic.clone(),
+        subscribers: load.connections,
+        threads: request.threads,
+        connecting: request.connecting,
+        table: Arc::clone(&table),
+        template: Arc::clone(&template),
+    })?;
+    let mut running = Running { request, stack, interrupt, watcher, table, workers, observation };
+    running.await_attached()?;
+    let published = running.publish(connection, &template)?;
+    running.drain(published.messages);
+    running.finish(published)
+}
+
+struct Running<'a> {
+    request: &'a SliceRequest<'a>,
+    stack: &'a Stack,
+    interrupt: &'a Interrupt,
+    watcher: &'a dyn Watcher,
+    table: Arc<Timetable>,
+    workers: Workers,
+    observation: Observation,
+}
+
+impl Running<'_> {
+    fn await_attached(&mut self) -> Result<(), SliceError> {
+        let connections = self.request.case.load.connections as u64;
+        let mut last = (0, clock::now_ns());
+        loop {
+            let attached = self.workers.sum(|progress| &progress.attached);
+            self.watcher.attaching(attached, connections);
+            if attached == connections {
+                return Ok(());
+            }
+            self.check()?;
+            let now_ns = clock::now_ns();
+            if attached > last.0 {
+                last = (attached, now_ns);
+            } else if now_ns - last.1 > ATTACH_PATIENCE_NS {
+                return Err(SliceError::AttachStalled {
+                    attached,
+                    connections: connections as usize,
+                    patience: Duration::from_nanos(ATTACH_PATIENCE_NS),
+                });
+            }
+            if self.interrupt.is_asked() {
+                return Err(SliceError::Interrupted);
+            }
+            clock::sleep_until(now_ns + CLOSE_LOOK_NS);
+        }
+    }
+
+    /// What ends a slice at once, whatever it is doing.
+    fn check(&mut self) -> Result<(), SliceError> {
+        // A dead server shows in both: its log says more than a broken connection.
+        self.stack.processes.check_running()?;
+        if let Some(error) = self.workers.failure() {
+            // The server may just be dying of the same cause.
+            self.stack.processes.check_running()?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        connection: RedisConnection,
+        template: &MessageTemplate,
+    ) -> Result<Published, SliceError> {
+        let start_ns = clock::now_ns() + SETTLING_NS;
+        self.table.begin(start_ns);
+        let slug = &self.request.case.load.game.slug;
+        let publisher = Publisher::start(connection, slug, template, Arc::clone(&self.table))?;
+        let followed = self.follow(&publisher, start_ns);
+        // Also where following failed: no thread outlives its slice.
+        if followed.is_err() || self.interrupt.is_asked() {
+            publisher.stop();
+        }
+        let done = publisher.join();
+        followed?;
+        self.judge(done)
+    }
+
+    /// Looks after the slice until everything is published, or nothing more shall be.
+    fn follow(&mut self, publisher: &Publisher, start_ns: u64) -> Result<(), SliceError> {
+        let window_ns = start_ns + self.table.schedule().window_begins_ns();
+        while !publisher.is_finished() && !self.interrupt.is_asked() {
+            let now_ns = clock::now_ns();
+            if now_ns >= window_ns {
+                self.observation.window_begins();
+            }
+            self.check()?;
+            let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
+            let received = self.workers.sum(|progress| &progress.received);
+            self.watcher.measuring(elapsed, self.request.slice.warmup, received);
+            let next_ns = now_ns + LOOK_NS;
+            clock::sleep_until(if now_ns < window_ns { next_ns.min(window_ns) } else { next_ns });
+        }
+        Ok(())
+    }
+
+    fn judge(&self, published: Published) -> Result<Published, SliceError> {
+        if let Some(reason) = published.failure {
+            // Redis may be ours and dead: its log says more.
+            self.stack.processes.check_running()?;
+            return Err(SliceError::Publisher { messages: published.messages, reason });
+        }
+        let replies = &published.replies;
+        if let Some(answer) = &replies.first_error {
+            return Err(SliceError::RefusedPublish { count: replies.errors, answer: answer.clone() });
+        }
+        if replies.count > 0 && replies.without_subscriber == replies.count {
+            return Err(SliceError::NobodyListens {
+                channel: lastmile_wire::channel::stream_channel(&self.request.case.load.game.slug),
+                redis: self.stack.redis_url.to_string(),
+            });
+        }
+        Ok(published)
+    }
+
+    /// Waits until everything has arrived that still can.
+    fn drain(&self, messages: usize) {
+        let connections = self.request.case.load.connections as u64;
+        let begun_ns = clock::now_ns();
+        let mut last = (0, begun_ns);
+        loop {
+            let received = self.workers.sum(|progress| &progress.received);
+            let ended = self.workers.sum(|progress| &progress.ended);
+            self.watcher.draining(received);
+            let now_ns = clock::now_ns();
+            if received > last.0 {
+                last = (received, now_ns);
+            }
+            let is_over = received >= messages as u64 * connections
+                || ended >= connections
+                || now_ns - last.1 > DRAIN_PATIENCE_NS
+                || now_ns - begun_ns > DRAIN_LIMIT_NS;
+            if is_over {
+                return;
+            }
+            clock::sleep_until(now_ns + CLOSE_LOOK_NS);
+        }
+    }
+
+    fn finish(mut self, published: Published) -> Result<SliceOutcome, SliceError> {
+        let costs = self.observation.end();
+        self.check()?;
+        let recording = self.workers.finish()?;
+        let schedule = self.table.schedule();
+        let messages_by_second = messages_by_second(&self.table, published.messages);
+        let measured_messages: u64 = messages_by_second.iter().sum();
+        let is_interrupted = published.messages < self.table.len();
+        if measured_messages == 0 {
+            return Err(SliceError::Interrupted);
+        }
+        let window_ns = self.table.start_ns().unwrap_or_default() + schedule.window_begins_ns();
+        let since_window = |instant_ns: u64| Duration::from_nanos(instant_ns.saturating_sub(window_ns));
+        let measured = if is_interrupted {
+            // Until the first message that was due and not sent.
+            since_window(self.table.planned_ns(published.messages))
+        } else {
+            self.request.slice.measured
+        };
+        Ok(SliceOutcome {
+            connections: self.request.case.load.connections as u64,
+            sending: since_window(published.last_sent_ns).max(measured),
+            receiving: since_window(recording.last_receipt_ns).max(measured),
+            recording,
+            published,
+            measured_messages,
+            messages_by_second,
+            measured,
+            is_interrupted,
+            costs,
+        })
+    }
+}
+
+/// How many of the first `published` messages were planned in each second of the window.
+fn messages_by_second(table: &Timetable, published: usize) -> Vec<u64> {
+    let mut by_second = vec![0; table.seconds()];
+    for index in table.schedule().first_measured()..published {
+        if let Some(second) = table.times_of(index).and_then(|times| times.second) {
+            by_second[second as usize] += 1;
+        }
+    }
+    by_second
+}
+
+/// Looks at the processes before the first connection, when the window begins, and at its end.
+struct Observation {
+    processes: [Option<Observed>; 3],
+    before: [Option<Usage>; 3],
+    at_window: Option<[Option<Usage>; 3]>,
+}
+
+impl Observation {
+    fn begin(stack: &Stack) -> Self {
+        let processes = [
+            stack.processes.observed_server(),
+            stack.processes.observed_redis(),
+            Some(Observed::this_process()),
+        ];
+        let before = usages(&processes);
+        Self { processes, before, at_window: None }
+    }
+
+    /// The first call counts.
+    fn window_begins(&mut self) {
+        if self.at_window.is_none() {
+            self.at_window = Some(usages(&self.processes));
+        }
+    }
+
+    fn end(&self) -> Costs {
+        let now = usages(&self.processes);
+        // Interrupted before the window: there is no outcome either.
+        let at_window = self.at_window.unwrap_or(now);
+        let cost = |index: usize| {
+            let (before, at_window, now) = (self.before[index]?, at_window[index]?, now[index]?);
+            Some(Cost {
+                cpu_ns: now.cpu_ns.saturating_sub(at_window.cpu_ns),
+                resident_bytes: now.resident_bytes,
+                grown_bytes: now.resident_bytes as i64 - before.resident_bytes as i64,
+            })
+        };
+        Costs { server: cost(0), redis: cost(1), generator: cost(2) }
+    }
+}
+
+fn usages(processes: &[Option<Observed>; 3]) -> [Option<Usage>; 3] {
+    processes.each_ref().map(|process| process.as_ref().and_then(|process| process.usage().ok()))
+}

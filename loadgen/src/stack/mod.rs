@@ -1,0 +1,192 @@
+//! What is under test: made from nothing for a slice and unmade entirely, or someone else's.
+
+pub mod program;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError};
+use serde::Deserialize;
+
+use crate::observe::Observed;
+use crate::redis::{RedisUrl, RedisUrlError};
+use crate::target::{Target, decode_hash};
+use crate::transport::HttpServer;
+use crate::transport::webtransport::{Certificate, WebTransportServer};
+use program::ServerProgram;
+
+/// How long the server may take until it is ready: it waits up to 10 s for Redis and database itself.
+const READY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is nothing to measure.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// A process did not start, or ended.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The server said something else than that it is ready.
+    #[error("lastmile-server printed {line:?} instead of its ready line; is it the right program?")]
+    ReadyLine {
+        /// What it printed.
+        line: String,
+    },
+    /// A private Redis has an address of another form than expected.
+    #[error(transparent)]
+    RedisUrl(#[from] RedisUrlError),
+}
+
+/// What slices are made of.
+#[derive(Debug, Clone)]
+pub enum StackPlan {
+    /// A server of ours, fresh for each slice.
+    Private {
+        /// The program.
+        program: ServerProgram,
+        /// A Redis of someone else's; `None` for a private one.
+        redis: Option<RedisUrl>,
+    },
+    /// A server of someone else's.
+    Foreign {
+        /// Where it is.
+        target: Target,
+        /// The Redis it listens to.
+        redis: RedisUrl,
+    },
+}
+
+impl StackPlan {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// [`StackError`] with the end of the log of what did not start.
+    pub fn make(&self) -> Result<Stack, StackError> {
+        match self {
+            Self::Foreign { target, redis } => Ok(Stack {
+                target: target.clone(),
+                redis_url: redis.clone(),
+                processes: Arc::default(),
+                server_version: None,
+            }),
+            Self::Private { program, redis } => {
+                let (private_redis, redis_url) = match redis {
+                    Some(url) => (None, url.clone()),
+                    None => {
+                        let redis = PrivateRedis::start()?;
+                        let url = redis.url().parse()?;
+                        (Some(redis), url)
+                    }
+                };
+                let (server, ready) = start_server(program, &redis_url)?;
+                Ok(Stack {
+                    target: ready.target()?,
+                    redis_url,
+                    processes: Arc::new(Processes { server: Some(server), redis: private_redis }),
+                    server_version: Some(ready.version),
+                })
+            }
+        }
+    }
+}
+
+/// Something to be measured. Dropping it ends what we started.
+#[derive(Debug)]
+pub struct Stack {
+    /// Where subscribers attach.
+    pub target: Target,
+    /// Where to publish.
+    pub redis_url: RedisUrl,
+    /// What we started.
+    pub processes: Arc<Processes>,
+    /// What our server says of itself.
+    pub server_version: Option<String>,
+}
+
+/// Processes of our own. The server comes first, so that it ends before its Redis.
+#[derive(Debug, Default)]
+pub struct Processes {
+    server: Option<Child>,
+    redis: Option<PrivateRedis>,
+}
+
+impl Processes {
+    /// The server, if it is ours.
+    pub fn server(&self) -> Option<&Child> {
+        self.server.as_ref()
+    }
+
+    /// Redis, if it is ours.
+    pub fn redis(&self) -> Option<&Child> {
+        self.redis.as_ref().and_then(PrivateRedis::process)
+    }
+
+    /// An error if one of them has ended.
+    ///
+    /// # Errors
+    /// [`ProcessError::Exited`] with the end of its log.
+    pub fn check_running(&self) -> Result<(), ProcessError> {
+        // Redis first: a server may end because its Redis did.
+        self.redis().into_iter().chain(self.server()).try_for_each(Child::check_running)
+    }
+
+    /// Ends everything at once, without a goodbye, for an exit that runs no destructors.
+    pub fn kill(&self) {
+        for child in self.server().into_iter().chain(self.redis()) {
+            // Nobody is left to be told.
+            let _ = child.kill();
+        }
+        if let Some(redis) = &self.redis {
+            let _ = std::fs::remove_dir_all(redis.folder());
+        }
+    }
+
+    /// The server, to be observed.
+    pub fn observed_server(&self) -> Option<Observed> {
+        self.server().map(|child| Observed::process(child.pid()))
+    }
+
+    /// Redis, to be observed.
+    pub fn observed_redis(&self) -> Option<Observed> {
+        self.redis().map(|child| Observed::process(child.pid()))
+    }
+}
+
+/// The line a server prints when it is ready.
+#[derive(Debug, Deserialize)]
+struct ReadyLine {
+    ready: bool,
+    http: std::net::SocketAddr,
+    webtransport: std::net::SocketAddr,
+    certificate_sha256: String,
+    version: String,
+}
+
+impl ReadyLine {
+    fn target(&self) -> Result<Target, StackError> {
+        let certificate =
+            decode_hash(&self.certificate_sha256).map(Certificate::Sha256).ok_or_else(|| {
+                StackError::ReadyLine { line: format!("certificate_sha256 {:?}", self.certificate_sha256) }
+            })?;
+        Ok(Target {
+            http: Some(HttpServer { address: self.http, host: self.http.to_string() }),
+            webtransport: Some(WebTransportServer {
+                address: self.webtransport,
+                authority: self.webtransport.to_string(),
+                certificate,
+            }),
+        })
+    }
+}
+
+fn start_server(program: &ServerProgram, redis: &RedisUrl) -> Result<(Child, ReadyLine), StackError> {
+    let server = Launch::new("lastmile-server", program.path())
+        .arguments(["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0"])
+        .arguments(["--database", "sqlite::memory:"])
+        // Not as an argument: everyone on the machine can read those, and there may be a password in it.
+        .environment("LASTMILE_REDIS", redis.with_password())
+        .spawn()?;
+    let line = server.read_line(READY_PATIENCE)?;
+    match serde_json::from_str::<ReadyLine>(&line) {
+        Ok(ready) if ready.ready => Ok((server, ready)),
+        _ => Err(StackError::ReadyLine { line }),
+    }
+}

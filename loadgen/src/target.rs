@@ -1,0 +1,289 @@
+//! Servers under test: where each protocol is served.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use lastmile_wire::request::{Protocol, Topic};
+
+use crate::message::Game;
+use crate::recorder::Sink;
+use crate::transport::http::{Chunks, Head};
+use crate::transport::reactor::{Address, StreamTransport};
+use crate::transport::sse::ServerSentEvents;
+use crate::transport::websocket::WebSocket;
+use crate::transport::webtransport::{Certificate, WebTransport, WebTransportServer};
+use crate::transport::{AttachError, HttpServer, Pace, Stop, Transport};
+use crate::variant::Variant;
+
+/// How long a server may take to answer a request outside the measurement.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes such an answer may have.
+const ANSWER_BYTES: u64 = 1 << 20;
+
+/// A server, or two that share a Redis.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Target {
+    /// Serves WebSocket, SSE and REST.
+    pub http: Option<HttpServer>,
+    /// Serves WebTransport.
+    pub webtransport: Option<WebTransportServer>,
+}
+
+/// Why a target can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// Not an address of the two forms.
+    #[error(
+        "--target {url}: {problem}; use http://HOST:PORT for WebSocket and SSE, https://HOST:PORT for WebTransport"
+    )]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nobody there.
+    #[error("--target {url} can't be reached: {source}; is the server running there?")]
+    Unreachable {
+        /// As given.
+        url: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The protocol asked for is on none of the targets.
+    #[error(
+        "{variant} needs a target of the form {form}; add one with --target, or leave {variant} out with --protocols"
+    )]
+    NotServed {
+        /// What was to be measured.
+        variant: Variant,
+        /// Which form of target serves it.
+        form: &'static str,
+    },
+    /// It is there and does not let us subscribe.
+    #[error("{variant}: {source}")]
+    Probe {
+        /// What was to be measured.
+        variant: Variant,
+        /// Why not.
+        source: AttachError,
+    },
+}
+
+impl Target {
+    /// Reads the addresses given on the command line, finds their hosts and asks for the certificate's hash.
+    ///
+    /// # Errors
+    /// [`TargetError`] for an address that is none, given twice, or not to be reached.
+    pub fn from_urls(urls: &[String]) -> Result<Self, TargetError> {
+        let mut target = Self::default();
+        for url in urls {
+            let problem = |problem: String| TargetError::Url { url: url.clone(), problem };
+            let unreachable = |source| TargetError::Unreachable { url: url.clone(), source };
+            let (scheme, rest) =
+                url.split_once("://").ok_or_else(|| problem("it has no scheme".to_owned()))?;
+            let authority = rest.strip_suffix('/').unwrap_or(rest);
+            if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
+                return Err(problem("only host and port are wanted".to_owned()));
+            }
+            match scheme {
+                "http" if target.http.is_none() => {
+                    let address = resolve(authority, 80).map_err(unreachable)?;
+                    TcpStream::connect_timeout(&address, ANSWER_TIMEOUT).map_err(unreachable)?;
+                    target.http = Some(HttpServer { address, host: authority.to_owned() });
+                }
+                "https" if target.webtransport.is_none() => {
+                    let address = resolve(authority, 443).map_err(unreachable)?;
+                    target.webtransport = Some(WebTransportServer {
+                        address,
+                        authority: authority.to_owned(),
+                        certificate: Certificate::Unchecked,
+                    });
+                }
+                "http" | "https" => {
+                    return Err(problem("a target of this kind was already given".to_owned()));
+                }
+                _ => return Err(problem(format!("the scheme {scheme} is unknown"))),
+            }
+        }
+        if let (Some(http), Some(webtransport)) = (&target.http, &mut target.webtransport)
+            && let Some(hash) = certificate_hash(http)
+        {
+            webtransport.certificate = Certificate::Sha256(hash);
+        }
+        Ok(target)
+    }
+
+    /// Whether it serves a protocol.
+    ///
+    /// # Errors
+    /// [`TargetError::NotServed`] where it does not.
+    pub fn check_serves(&self, variant: Variant) -> Result<(), TargetError> {
+        match variant.protocol() {
+            Protocol::WebSocket | Protocol::Sse if self.http.is_none() => {
+                Err(TargetError::NotServed { variant, form: "http://HOST:PORT" })
+            }
+            Protocol::WebTransport if self.webtransport.is_none() => {
+                Err(TargetError::NotServed { variant, form: "https://HOST:PORT" })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Attaches one subscriber and takes leave: whether a run could begin.
+    ///
+    /// # Errors
+    /// [`TargetError::NotServed`] and [`TargetError::Probe`].
+    pub fn probe(&self, variant: Variant, topic: &Topic) -> Result<(), TargetError> {
+        /// Ends the drive as soon as the subscriber is attached.
+        struct UntilAttached(std::sync::Arc<Stop>);
+        impl Sink for UntilAttached {
+            fn attached(&mut self, _subscriber: usize, _took_ns: u64) {
+                self.0.say();
+            }
+            fn receipt(&mut self, _subscriber: usize, _received_ns: u64, _message: &[u8]) {}
+            fn ended(&mut self, _subscriber: usize, _reason: &str) {}
+            fn batch_end(&mut self) {}
+        }
+        self.check_serves(variant)?;
+        let failed = |source| TargetError::Probe { variant, source };
+        let stop = std::sync::Arc::new(Stop::new().map_err(|error| failed(error.into()))?);
+        let sink = UntilAttached(std::sync::Arc::clone(&stop));
+        self.drive(variant, topic, 1, Pace { connecting: 1 }, &stop, sink).map_err(failed).map(drop)
+    }
+
+    /// Drives subscribers of a protocol that [`Self::check_serves`] has found served.
+    ///
+    /// # Errors
+    /// [`AttachError`] where a subscriber could not be attached.
+    pub fn drive<S: Sink + 'static>(
+        &self,
+        variant: Variant,
+        topic: &Topic,
+        subscribers: usize,
+        pace: Pace,
+        stop: &Stop,
+        sink: S,
+    ) -> Result<S, AttachError> {
+        let not_served = || io::Error::other(format!("no target serves {variant}"));
+        let path = topic.path(variant.protocol());
+        if let Some(delivery) = variant.delivery() {
+            let server = self.webtransport.clone().ok_or_else(not_served)?;
+            return WebTransport::new(server, &path, delivery).drive(subscribers, pace, stop, sink);
+        }
+        let server = self.http.clone().ok_or_else(not_served)?;
+        let address = Address::Tcp(server.address);
+        if variant == Variant::Sse {
+            let framing = ServerSentEvents::new(server, path);
+            StreamTransport { framing, address }.drive(subscribers, pace, stop, sink)
+        } else {
+            let framing = WebSocket::new(server, path, crate::clock::now_ns());
+            StreamTransport { framing, address }.drive(subscribers, pace, stop, sink)
+        }
+    }
+}
+
+fn resolve(authority: &str, default_port: u16) -> io::Result<SocketAddr> {
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    let mut addresses = if has_port {
+        authority.to_socket_addrs()
+    } else {
+        (authority.trim_matches(['[', ']']), default_port).to_socket_addrs()
+    }?;
+    addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
+}
+
+/// The SHA-256 of the certificate for WebTransport, where the server tells it.
+fn certificate_hash(server: &HttpServer) -> Option<[u8; 32]> {
+    let (status, body) = get(server, "/api/certificate").ok()?;
+    let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
+    (status == 200 && answer["algorithm"] == "sha-256").then_some(())?;
+    decode_hash(answer["value"].as_str()?)
+}
+
+/// A game the server knows, where it tells its games.
+pub fn find_game(server: &HttpServer, is_it: &dyn Fn(&Game) -> bool) -> Option<Game> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        id: u64,
+        slug: String,
+        #[serde(rename = "type", alias = "game_type")]
+        game_type: String,
+    }
+    let (_, body) = get(server, "/api/games").ok()?;
+    let games: Vec<Told> = serde_json::from_str(&body).ok()?;
+    games.into_iter().map(|game| Game { id: game.id, slug: game.slug, game_type: game.game_type }).find(is_it)
+}
+
+/// A SHA-256 from its 64 hexadecimal digits.
+pub fn decode_hash(hexadecimal: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if hexadecimal.len() != 2 * hash.len() {
+        return None;
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hexadecimal.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// Asks for a resource outside any measurement: status and body.
+///
+/// # Errors
+/// What the system said, or that the answer is none.
+pub fn get(server: &HttpServer, path: &str) -> io::Result<(u16, String)> {
+    let mut socket = TcpStream::connect_timeout(&server.address, ANSWER_TIMEOUT)?;
+    socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.host);
+    socket.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    socket.take(ANSWER_BYTES).read_to_end(&mut bytes)?;
+    let head = Head::parse(&bytes)
+        .map_err(io::Error::other)?
+        .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+    let mut body = bytes.split_off(head.length);
+    if head.chunked {
+        let length = Chunks::Size(0).undo(&mut body).map_err(io::Error::other)?;
+        body.truncate(length);
+    }
+    Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn told(urls: &[&str]) -> String {
+        let urls: Vec<String> = urls.iter().map(|&url| url.to_owned()).collect();
+        Target::from_urls(&urls).expect_err("no target").to_string()
+    }
+
+    #[test]
+    fn what_is_no_target_is_told() {
+        for url in ["127.0.0.1:80", "ftp://x", "http://", "http://x/path", "http://user@x"] {
+            assert!(told(&[url]).contains("use http://HOST:PORT"), "{url}");
+        }
+        assert!(told(&["https://127.0.0.1:1", "https://127.0.0.1:2"]).contains("already given"));
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(told(&[&format!("http://{nobody}")]).contains("can't be reached"));
+    }
+
+    #[test]
+    fn a_protocol_without_its_kind_of_target_is_refused() {
+        let target = Target::from_urls(&["https://127.0.0.1:1".to_owned()]).unwrap();
+        assert!(target.check_serves(Variant::WebTransportStream).is_ok());
+        let error = target.check_serves(Variant::Sse).unwrap_err().to_string();
+        assert!(error.starts_with("sse needs a target of the form http://"), "{error}");
+    }
+
+    #[test]
+    fn hashes_are_64_digits() {
+        assert_eq!(decode_hash(&"0f".repeat(32)), Some([15; 32]));
+        assert_eq!(decode_hash(&"0f".repeat(31)), None);
+        assert_eq!(decode_hash(&"zz".repeat(32)), None);
+    }
+}

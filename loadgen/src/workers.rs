@@ -1,0 +1,113 @@
+//! The threads that drive subscribers.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use lastmile_wire::request::Topic;
+
+use crate::message::MessageTemplate;
+use crate::recorder::{Progress, Recorder, Recording};
+use crate::target::Target;
+use crate::timetable::Timetable;
+use crate::transport::{AttachError, Pace, Stop};
+use crate::variant::Variant;
+
+/// What workers do.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// Where subscribers attach.
+    pub target: Target,
+    /// By which protocol.
+    pub variant: Variant,
+    /// To what.
+    pub topic: Topic,
+    /// How many of them, over all workers.
+    pub subscribers: usize,
+    /// Workers, at most one a subscriber.
+    pub threads: usize,
+    /// Connections being opened at once, over all workers.
+    pub connecting: usize,
+    /// Times of the messages.
+    pub table: Arc<Timetable>,
+    /// Bytes of the messages.
+    pub template: Arc<MessageTemplate>,
+}
+
+/// Workers at work. Dropping them ends them.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<JoinHandle<Result<Recorder, AttachError>>>,
+    progress: Vec<Arc<Progress>>,
+    stop: Arc<Stop>,
+    seconds: usize,
+}
+
+impl Workers {
+    /// Starts them; they attach their subscribers at once.
+    ///
+    /// # Errors
+    /// What the system said when it refused a thread or a descriptor.
+    pub fn start(work: &Work) -> io::Result<Self> {
+        let count = work.threads.clamp(1, work.subscribers.max(1));
+        let mut workers = Self {
+            threads: Vec::new(),
+            progress: Vec::new(),
+            stop: Arc::new(Stop::new()?),
+            seconds: work.table.seconds(),
+        };
+        let pace = Pace { connecting: work.connecting.div_ceil(count) };
+        for number in 0..count {
+            let share = work.subscribers / count + usize::from(number < work.subscribers % count);
+            let progress = Arc::<Progress>::default();
+            let (table, template) = (Arc::clone(&work.table), Arc::clone(&work.template));
+            let recorder = Recorder::new(table, template, Arc::clone(&progress), share);
+            let (stop, work) = (Arc::clone(&workers.stop), work.clone());
+            let thread = thread::Builder::new()
+                .name(format!("subscribers {number}"))
+                .spawn(move || work.target.drive(work.variant, &work.topic, share, pace, &stop, recorder))?;
+            workers.threads.push(thread);
+            workers.progress.push(progress);
+        }
+        Ok(workers)
+    }
+
+    /// A counter, summed over all workers.
+    pub fn sum(&self, counter: impl Fn(&Progress) -> &AtomicU64) -> u64 {
+        self.progress.iter().map(|progress| counter(progress).load(Ordering::Acquire)).sum()
+    }
+
+    /// Why one of them has ended before its time.
+    pub fn failure(&mut self) -> Option<AttachError> {
+        let index = self.threads.iter().position(JoinHandle::is_finished)?;
+        join(self.threads.swap_remove(index)).err()
+    }
+
+    /// Ends them and adds up what they recorded.
+    ///
+    /// # Errors
+    /// Why one of them had ended before its time.
+    pub fn finish(mut self) -> Result<Recording, AttachError> {
+        self.stop.say();
+        let mut sum = Recording::new(self.seconds);
+        for thread in self.threads.drain(..) {
+            sum.add(&join(thread)?.into_recording());
+        }
+        Ok(sum)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.say();
+        for thread in self.threads.drain(..) {
+            // The error that ended the slice has been told already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn join(thread: JoinHandle<Result<Recorder, AttachError>>) -> Result<Recorder, AttachError> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
