@@ -64,17 +64,25 @@ impl HubSender {
     }
 }
 
+/// The latest round of a game.
+#[derive(Debug)]
+struct Latest {
+    round: Arc<Published>,
+    /// Known from before this server started, not heard from Redis' channel.
+    stored: bool,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Hub {
-    latest: Vec<Option<Arc<Published>>>,
+    latest: Vec<Option<Latest>>,
     shards: Vec<ShardSender>,
 }
 
 impl Hub {
     /// A hub for so many games and these shards.
     pub fn new(games: usize, shards: Vec<ShardSender>) -> Self {
-        Self { latest: vec![None; games], shards }
+        Self { latest: (0..games).map(|_| None).collect(), shards }
     }
 
     /// Works until every sender is gone.
@@ -87,7 +95,14 @@ impl Hub {
     fn take(&mut self, input: HubInput) {
         match input {
             HubInput::Round(round) => {
-                self.latest[round.game().index()] = Some(Arc::clone(&round));
+                let latest = &mut self.latest[round.game().index()];
+                // A publisher that stores a round before it publishes it, and a server that starts in between:
+                // who is attached has got this round as the latest.
+                let known = |latest: &Latest| latest.stored && latest.round.round_id() == round.round_id();
+                if latest.as_ref().is_some_and(known) {
+                    return;
+                }
+                *latest = Some(Latest { round: Arc::clone(&round), stored: false });
                 // The last shard first: shard 0 shares this thread and runs when the hub is done, the others
                 // can start at once.
                 for shard in self.shards.iter().rev() {
@@ -95,20 +110,20 @@ impl Hub {
                 }
             }
             HubInput::Stored(round) => {
-                self.latest[round.game().index()].get_or_insert(round);
+                self.latest[round.game().index()].get_or_insert(Latest { round, stored: true });
             }
             HubInput::Attach { shard, member, subscription } => {
-                let latest = subscription
-                    .games()
-                    .iter()
-                    .filter_map(|game| self.latest[game.index()].clone())
-                    .collect();
+                let latest = subscription.games().iter().filter_map(|game| self.latest(*game)).collect();
                 self.shards[shard.index()].tell(ShardInput::Attached { member, latest });
             }
             HubInput::Latest { game, answer } => {
                 // Who asked may have gone; then nobody needs the answer.
-                let _ = answer.send(self.latest[game.index()].clone());
+                let _ = answer.send(self.latest(game));
             }
         }
+    }
+
+    fn latest(&self, game: GameIndex) -> Option<Arc<Published>> {
+        self.latest[game.index()].as_ref().map(|latest| Arc::clone(&latest.round))
     }
 }
