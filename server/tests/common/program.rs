@@ -1,0 +1,29 @@
+//! The server's program, as a process of its own.
+
+use lastmile_processes::{Child, Launch, PrivateRedis};
+
+use super::{PATIENCE, Place};
+
+/// A running program that has said it is ready.
+pub struct Program {
+    pub child: Child,
+    pub place: Place,
+}
+
+impl Program {
+    /// Starts it with these flags beyond those every test needs.
+    pub fn start(redis: &PrivateRedis, flags: &[&str]) -> Self {
+        let url = redis.url();
+        let usual = ["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0", "--redis", url.as_str()];
+        let child = Self::launch(&[&usual[..], &["--database", "sqlite::memory:"], flags].concat());
+        let line = child.read_line(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let place = Place::of_ready_line(&line);
+        Self { child, place }
+    }
+
+    /// Starts it with these flags and nothing else.
+    pub fn launch(flags: &[&str]) -> Child {
+        let program = env!("CARGO_BIN_EXE_lastmile-server");
+        Launch::new("lastmile-server", program).arguments(flags).spawn().expect("a process")
+    }
+}

@@ -1,0 +1,103 @@
+//! WebTransport by `wtransport`, its certificate pinned by hash as a browser's is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use lastmile_wire::webtransport::next_message;
+use wtransport::endpoint::endpoint_side;
+use wtransport::error::ConnectionError;
+use wtransport::quinn::TransportConfig;
+use wtransport::tls::Sha256Digest;
+use wtransport::{ClientConfig, Connection, Endpoint, RecvStream};
+
+use super::client::RECEIVE_BUFFER_BYTES;
+use super::{Client, End, Place};
+
+/// The largest round there is, and a bit.
+const MESSAGE_LIMIT_BYTES: usize = 2 << 20;
+
+struct Session {
+    connection: Connection,
+    /// The one stream, with `delivery=stream`.
+    stream: Option<RecvStream>,
+    /// Everything comes on one stream.
+    one_stream: bool,
+    bytes: Vec<u8>,
+    /// Its socket.
+    _endpoint: Endpoint<endpoint_side::Client>,
+}
+
+/// A subscriber over WebTransport, with a socket of its own.
+pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, String> {
+    let mut config = ClientConfig::builder()
+        .with_bind_address("127.0.0.1:0".parse().expect("an address"))
+        .with_server_certificate_hashes([Sha256Digest::new(place.certificate)])
+        .build();
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window((RECEIVE_BUFFER_BYTES as u32).into());
+    transport.keep_alive_interval(Some(Duration::from_secs(5)));
+    config.quic_config_mut().transport_config(Arc::new(transport));
+    let endpoint = Endpoint::client(config).map_err(|error| error.to_string())?;
+    let url = format!("https://{}{target}", place.webtransport);
+    let connection = endpoint.connect(url).await.map_err(|error| error.to_string())?;
+    let one_stream = !target.contains("delivery=");
+    Ok(Box::new(Session { connection, stream: None, one_stream, bytes: Vec::new(), _endpoint: endpoint }))
+}
+
+impl Session {
+    /// The next round of the one stream; `None` where the session is gone.
+    async fn next_of_stream(&mut self) -> Option<Bytes> {
+        if self.stream.is_none() {
+            self.stream = Some(self.connection.accept_uni().await.ok()?);
+        }
+        let stream = self.stream.as_mut()?;
+        loop {
+            let message = next_message(&self.bytes, MESSAGE_LIMIT_BYTES).expect("a length that can be");
+            if let Some((payload, used)) = message {
+                let payload = Bytes::copy_from_slice(payload);
+                self.bytes.drain(..used);
+                return Some(payload);
+            }
+            let mut buffer = [0; 16 * 1024];
+            let count = stream.read(&mut buffer).await.ok()??;
+            self.bytes.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    /// The next round that has a stream or a datagram to itself; `None` where the session is gone.
+    async fn next_by_itself(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            datagram = self.connection.receive_datagram() => Some(datagram.ok()?.payload()),
+            stream = self.connection.accept_uni() => {
+                let mut stream = stream.ok()?;
+                let mut round = Vec::new();
+                let mut buffer = [0; 16 * 1024];
+                while let Some(count) = stream.read(&mut buffer).await.ok()? {
+                    round.extend_from_slice(&buffer[..count]);
+                }
+                Some(round.into())
+            }
+        }
+    }
+}
+
+impl Client for Session {
+    fn next(&mut self) -> BoxFuture<'_, Result<Bytes, End>> {
+        Box::pin(async {
+            let round =
+                if self.one_stream { self.next_of_stream().await } else { self.next_by_itself().await };
+            if let Some(round) = round {
+                return Ok(round);
+            }
+            Err(match self.connection.closed().await {
+                ConnectionError::ApplicationClosed(close) => End::Told {
+                    code: Some(close.code().into_inner()),
+                    words: String::from_utf8(close.reason().to_vec()).expect("text"),
+                },
+                error => End::Broken(error.to_string()),
+            })
+        })
+    }
+}
