@@ -144,7 +144,7 @@ class Panel {
     this.status = element("p", "", { class: "status", role: "status" });
     this.count = 0;
     const table = element("table");
-    const heads = ["Round", "Game", "Finished", ...(showsDelay ? ["After first"] : ["Extras"])];
+    const heads = ["Round", "Game", ...(showsDelay ? ["After first"] : ["Finished", "Extras"])];
     const row = element("tr");
     row.append(...heads.map((head) => element("th", head, { scope: "col" })));
     const head = element("thead");
@@ -194,8 +194,8 @@ class Panel {
     const round = JSON.parse(text);
     this.count += 1;
     const delay = afterFirst(round.round_id);
-    const last = this.showsDelay ? `+${delay.toFixed(1)} ms` : round.extras;
-    const cells = [round.round_id, round.game_slug, round.finished_at, last];
+    const rest = this.showsDelay ? [`+${delay.toFixed(1)} ms`] : [round.finished_at, round.extras];
+    const cells = [round.round_id, round.game_slug, ...rest];
     const row = element("tr");
     row.append(...cells.map((cell) => element("td", String(cell))));
     this.body.prepend(row);
