@@ -166,6 +166,7 @@ fn a_curve_ends_at_the_last_resolved_quantile() {
         .next()
         .unwrap_or_default()
         .split(' ')
+        .take(4)
         .map(|part| part.parse().expect("a number"))
         .collect();
     let [from, to, left, right] = scale[..] else { panic!("{scale:?}") };
@@ -185,6 +186,22 @@ fn a_curve_ends_at_the_last_resolved_quantile() {
     }
     assert_eq!(lines, 5);
     assert!(plot.contains("not resolved by") && plot.contains("1,000 publishes"));
+}
+
+#[test]
+fn a_sweep_is_drawn_along_what_varies() {
+    let page = html::render(&sample::sweep(60, 8));
+    assert_eq!(count(&page, "<section class=\"group\" id=\"sweep\">"), 1);
+    assert_eq!(count(&page, "<svg class=\"plot third\""), 6);
+    assert!(page.contains("planned messages a second</text>"));
+    assert_well_formed(&page);
+
+    assert!(!html::render(&sample::first_light()).contains("id=\"sweep\""), "one load is no sweep");
+    let mut result = sample::sweep(60, 8);
+    for case in &mut result.cases[30..] {
+        case.payload_bytes = 1_024;
+    }
+    assert!(!html::render(&result).contains("id=\"sweep\""), "two things vary, so no line says which it was");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod escape;
 mod panels;
 mod plot;
 mod scale;
+mod sweep;
 mod tables;
 
 use std::fmt::Write;
@@ -120,6 +121,13 @@ fn unbroken_names(sentence: &str) -> String {
 
 fn body(html: &mut String, report: &Report) {
     section(html, "results", "Results", &tables::table(&report.matrix));
+    if let Some(sweep) = &report.sweep {
+        let _ = write!(
+            html,
+            "<section class=\"group\" id=\"sweep\"><h2>As the load grows</h2>{}</section>",
+            sweep::render(sweep)
+        );
+    }
     let several = report.groups.len() > 1;
     for (number, group) in report.groups.iter().enumerate() {
         plots(html, number, group, several);

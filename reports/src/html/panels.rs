@@ -8,7 +8,7 @@ use crate::view::series::{Curve, CurvePoint, MARKS, TimeSeries, nines};
 use crate::view::table::{Cell, Column, Row, Table};
 
 use super::escape::Text;
-use super::plot::{Margins, Plot, Tick, swatch};
+use super::plot::{Axis, Margins, Plot, Tick, swatch};
 use super::scale::{labelled, linear_ticks, logarithmic_ticks};
 use super::tables;
 
@@ -19,16 +19,20 @@ const MOST_MARKERS: usize = 30;
 
 /// Which protocol has which line; the script makes the entries switches.
 pub fn legend(group: &Group) -> String {
-    let mut names: Vec<(&str, usize)> =
-        group.curves.iter().map(|curve| (curve.name.as_str(), curve.slot)).collect();
-    for series in &group.p50_over_time {
-        if !names.iter().any(|(name, _)| *name == series.name) {
-            names.push((&series.name, series.slot));
-        }
-    }
+    let of_curves = group.curves.iter().map(|curve| (curve.name.as_str(), curve.slot));
+    let of_seconds = group.p50_over_time.iter().map(|series| (series.name.as_str(), series.slot));
+    legend_of(of_curves.chain(of_seconds))
+}
+
+/// A legend of names and slots, each name once.
+pub fn legend_of<'a>(names: impl Iterator<Item = (&'a str, usize)>) -> String {
     let mut html = "<ul class=\"legend\" aria-label=\"Lines\">".to_owned();
+    let mut told: Vec<&str> = Vec::new();
     for (name, slot) in names {
-        let _ = write!(html, "<li data-name=\"{name}\">{}{name}</li>", swatch(slot), name = Text(name));
+        if !told.contains(&name) {
+            told.push(name);
+            let _ = write!(html, "<li data-name=\"{name}\">{}{name}</li>", swatch(slot), name = Text(name));
+        }
     }
     html.push_str("</ul>");
     html
@@ -63,7 +67,13 @@ fn percentile_plot(group: &Group, class: &str, (width, height): (f64, f64), marg
     // The names stand behind the ends of the lines: in the unresolved stretch where that is wide enough.
     let unresolved = (domain_end - end) / domain_end * (width - margins.left - 14.0);
     let margins = if unresolved > 110.0 { Margins { right: 14.0, ..margins } } else { margins };
-    let mut plot = Plot::new(width, height, margins, (0.0, domain_end), domain);
+    let mut plot = Plot::new(
+        width,
+        height,
+        margins,
+        Axis::Linear(0.0, domain_end),
+        Axis::Logarithmic(domain.0, domain.1),
+    );
     if end < domain_end - 0.02 {
         plot.zone(end, domain_end);
     }
@@ -94,6 +104,7 @@ fn percentile_plot(group: &Group, class: &str, (width, height): (f64, f64), marg
     plot.finish(
         class,
         "nines",
+        "time",
         "Percentile curves, one line for each protocol; the values are in the table below",
     )
 }
@@ -158,7 +169,13 @@ pub fn over_time(group: &Group) -> String {
         f64::from(both().flat_map(|series| &series.points).map(|(second, _)| *second).max().unwrap_or(0));
     let draw = |series: &[TimeSeries], title: &str| {
         let margins = Margins { top: 12.0, right: 14.0, bottom: 44.0, left: 54.0 };
-        let mut plot = Plot::new(470.0, 300.0, margins, (0.0, end.max(1.0)), domain);
+        let mut plot = Plot::new(
+            470.0,
+            300.0,
+            margins,
+            Axis::Linear(0.0, end.max(1.0)),
+            Axis::Logarithmic(domain.0, domain.1),
+        );
         plot.vertical_axis(&ticks);
         let seconds: Vec<Tick> =
             linear_ticks(end.max(1.0), 6).into_iter().map(|tick| (tick, plain(tick))).collect();
@@ -166,7 +183,7 @@ pub fn over_time(group: &Group) -> String {
         for series in series {
             draw_time_series(&mut plot, series);
         }
-        format!("<div><h4>{title}</h4>{}</div>", plot.finish("half", "seconds", title))
+        format!("<div><h4>{title}</h4>{}</div>", plot.finish("half", "seconds", "time", title))
     };
     format!(
         "<figure><div class=\"pair\">{}{}</div><figcaption>Both on one logarithmic scale. A message belongs to the \
@@ -253,7 +270,7 @@ fn time_table(group: &Group) -> Table {
 }
 
 /// Ticks of a logarithmic axis of latencies, labelled, and the domain they span.
-fn vertical_ticks(values_us: impl Iterator<Item = f64>, most_labels: usize) -> (Vec<Tick>, (f64, f64)) {
+pub fn vertical_ticks(values_us: impl Iterator<Item = f64>, most_labels: usize) -> (Vec<Tick>, (f64, f64)) {
     let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
     for value in values_us.filter(|value| value.is_finite() && *value > 0.0) {
         low = low.min(value);

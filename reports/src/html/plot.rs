@@ -22,6 +22,24 @@ pub struct Margins {
     pub left: f64,
 }
 
+/// The values at both ends of an axis, and how they are spread in between.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Axis {
+    /// Equal steps for equal differences.
+    Linear(f64, f64),
+    /// Equal steps for equal ratios.
+    Logarithmic(f64, f64),
+}
+
+impl Axis {
+    fn scale(self, range: (f64, f64)) -> Scale {
+        match self {
+            Self::Linear(low, high) => Scale::linear((low, high), range),
+            Self::Logarithmic(low, high) => Scale::logarithmic((low, high), range),
+        }
+    }
+}
+
 /// A plot being drawn.
 pub struct Plot {
     width: f64,
@@ -38,12 +56,12 @@ pub type Tick = (f64, String);
 
 impl Plot {
     /// An empty plot; the scales' ranges are set to its drawing area.
-    pub fn new(width: f64, height: f64, margins: Margins, x: (f64, f64), y: (f64, f64)) -> Self {
+    pub fn new(width: f64, height: f64, margins: Margins, x: Axis, y: Axis) -> Self {
         Self {
             width,
             height,
-            x: Scale::linear(x, (margins.left, width - margins.right)),
-            y: Scale::logarithmic(y, (height - margins.bottom, margins.top)),
+            x: x.scale((margins.left, width - margins.right)),
+            y: y.scale((height - margins.bottom, margins.top)),
             body: String::new(),
         }
     }
@@ -219,16 +237,21 @@ impl Plot {
         }
     }
 
-    /// The finished SVG. The title is what a screen reader says; the kind tells the script how to read values back.
-    pub fn finish(self, class: &str, kind: &str, title: &str) -> String {
-        let ((x0, x1), (y0, y1)) = (self.x.domain(), self.y.domain());
-        let ((left, right), (bottom, top)) = (self.x.range(), self.y.range());
+    /// The finished SVG. The title is what a screen reader says; kind, unit and the scales tell the script how to
+    /// read values back.
+    pub fn finish(self, class: &str, kind: &str, unit: &str, title: &str) -> String {
+        let scale = |scale: &Scale| {
+            let ((low, high), (from, to)) = (scale.domain(), scale.range());
+            format!("{low} {high} {from} {to} {}", if scale.is_logarithmic() { "log" } else { "lin" })
+        };
         format!(
             "<svg class=\"plot {class}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" data-kind=\"{kind}\" \
-             data-x=\"{x0} {x1} {left} {right}\" data-y=\"{y0} {y1} {bottom} {top}\">{}</svg>",
+             data-unit=\"{unit}\" data-x=\"{}\" data-y=\"{}\">{}</svg>",
             self.width,
             self.height,
             Text(title),
+            scale(&self.x),
+            scale(&self.y),
             self.body
         )
     }

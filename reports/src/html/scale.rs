@@ -31,6 +31,11 @@ impl Scale {
         self.range
     }
 
+    /// Whether equal steps stand for equal ratios.
+    pub fn is_logarithmic(&self) -> bool {
+        self.logarithmic
+    }
+
     /// Where a value is; values beyond the ends stay at them.
     pub fn place(&self, value: f64) -> f64 {
         let (low, high) = self.domain;

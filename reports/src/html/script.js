@@ -25,6 +25,8 @@
     return value.toLocaleString('en-US', { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
   };
   const time = (us) => (us >= 999950 ? `${threeDigits(us / 1e6)} s` : us >= 999.95 ? `${threeDigits(us / 1e3)} ms` : `${threeDigits(us)} µs`);
+  const bytes = (value) => (value >= 999.5e6 ? `${threeDigits(value / 1e9)} GB` : value >= 999.5e3 ? `${threeDigits(value / 1e6)} MB` : value >= 999.5 ? `${threeDigits(value / 1e3)} kB` : `${value.toFixed(0)} B`);
+  const words = { time, bytes, percent: (value) => `${threeDigits(value)} %`, count: (value) => threeDigits(value) };
   const percentile = (nines) => {
     const share = 100 * (1 - 10 ** -nines);
     return `p${share.toFixed(Math.max(0, Math.min(4, Math.ceil(nines)))).replace(/\.?0+$/, '')}`;
@@ -33,16 +35,19 @@
   // ---- a plot and its values -----------------------------------------------------------------------------------
   const pairs = /([ML])(-?[\d.]+) (-?[\d.]+)/g;
   const plots = [...document.querySelectorAll('svg.plot')].map((element) => {
-    const [x0, x1, left, right] = element.dataset.x.split(' ').map(Number);
-    const [y0, y1, bottom, top] = element.dataset.y.split(' ').map(Number);
-    const plot = { element, kind: element.dataset.kind, left, right, bottom, top, xFull: [x0, x1], yFull: [y0, y1], x: [x0, x1], linear: false };
+    const [x, y] = [element.dataset.x.split(' '), element.dataset.y.split(' ')];
+    const [[x0, x1, left, right], [y0, y1, bottom, top]] = [x, y].map((scale) => scale.slice(0, 4).map(Number));
+    const [xLog, yLog] = [x, y].map((scale) => scale[4] === 'log');
+    const plot = { element, kind: element.dataset.kind, unit: element.dataset.unit, left, right, bottom, top, yLog, xFull: [x0, x1], yFull: [y0, y1], x: [x0, x1], linear: false };
+    const share = (value, [low, high], log) => (log ? Math.log(Math.max(value, low) / low) / Math.log(high / low) : (value - low) / (high - low));
+    const back = (part, [low, high], log) => (log ? low * (high / low) ** part : low + part * (high - low));
     plot.place = (x, y) => {
-      const [low, high] = plot.linear ? [0, plot.yFull[1]] : plot.yFull;
-      const share = plot.linear ? y / high : Math.log(Math.max(y, low) / low) / Math.log(high / low);
-      return [left + ((x - plot.x[0]) / (plot.x[1] - plot.x[0])) * (right - left), bottom + share * (top - bottom)];
+      const range = plot.linear ? [0, y1] : [y0, y1];
+      return [left + share(x, plot.x, xLog) * (right - left), bottom + share(y, range, yLog && !plot.linear) * (top - bottom)];
     };
-    // The page's own scale is logarithmic over the whole width; this reads it backwards.
-    const value = (px, py) => [x0 + ((px - left) / (right - left)) * (x1 - x0), y0 * (y1 / y0) ** ((py - bottom) / (top - bottom))];
+    plot.xAt = (px) => back(Math.min(1, Math.max(0, (px - left) / (right - left))), plot.x, xLog);
+    // The page's own scales, read backwards.
+    const value = (px, py) => [back((px - left) / (right - left), [x0, x1], xLog), back((py - bottom) / (top - bottom), [y0, y1], yLog)];
     plot.read = () => {
       if (plot.shapes) return;
       plot.shapes = [...element.querySelectorAll('.line, .band')].map((path) => ({
@@ -80,7 +85,7 @@
       marker.style.display = inside(at) ? '' : 'none';
       marker.setAttribute('transform', `translate(${plot.place(...at).map((place) => place.toFixed(2)).join(' ')})`);
     }
-    redrawAxis(plot, 'y');
+    if (plot.yLog) redrawAxis(plot, 'y');
     if (plot.kind === 'seconds') redrawAxis(plot, 'x');
     redrawEnds(plot);
   };
@@ -153,12 +158,14 @@
     const values = shown.map(({ name, group, points }) => ({ name, group, at: nearest(points, x).at }))
       .filter(({ at }) => plot.kind !== 'nines' || x <= at[0] + 0.02);
     if (plot.kind === 'seconds') x = Math.round(x);
+    // A sweep has values only at the loads that were run.
+    if (plot.kind === 'load' && values.length) x = values[0].at[0];
     values.sort((a, b) => b.at[1] - a.at[1]);
     for (const other of linked(plot)) mark(other, x);
-    tip.replaceChildren(make('b', {}, plot.kind === 'nines' ? percentile(x) : `second ${x}`));
+    tip.replaceChildren(make('b', {}, { nines: percentile, seconds: (second) => `second ${second}`, load: (load) => `at ${threeDigits(load)}` }[plot.kind](x)));
     for (const { name, group, at } of values) {
       const slot = [...group.classList].find((word) => /^s\d/.test(word));
-      tip.append(make('div', { class: slot }, make('i'), make('span', {}, name), make('em', {}, time(at[1]))));
+      tip.append(make('div', { class: slot }, make('i'), make('span', {}, name), make('em', {}, words[plot.unit](at[1]))));
     }
     tip.hidden = false;
     const box = tip.getBoundingClientRect();
@@ -169,9 +176,7 @@
 
   const under = (plot, event) => {
     const box = plot.element.getBoundingClientRect();
-    const px = ((event.clientX - box.left) / box.width) * plot.element.viewBox.baseVal.width;
-    const share = Math.min(1, Math.max(0, (px - plot.left) / (plot.right - plot.left)));
-    return plot.x[0] + share * (plot.x[1] - plot.x[0]);
+    return plot.xAt(((event.clientX - box.left) / box.width) * plot.element.viewBox.baseVal.width);
   };
 
   for (const plot of plots) {
@@ -186,7 +191,7 @@
       if (event.key === 'Escape') unmark(plot);
       if (!direction) return;
       event.preventDefault();
-      const step = plot.kind === 'nines' ? 0.05 : 1;
+      const step = { nines: 0.05, seconds: 1 }[plot.kind] ?? (plot.x[1] - plot.x[0]) / 20;
       plot.at = Math.min(plot.x[1], Math.max(plot.x[0], (plot.at ?? plot.x[0]) + direction * step));
       const box = element.getBoundingClientRect();
       const px = plot.place(plot.at, plot.yFull[1])[0] / element.viewBox.baseVal.width;
@@ -225,7 +230,7 @@
     legend.after(make('div', { class: 'tools' }, button('Linear scale', (element) => {
       const linear = element.getAttribute('aria-pressed') !== 'true';
       element.setAttribute('aria-pressed', String(linear));
-      for (const plot of own) { plot.linear = linear; redraw(plot); }
+      for (const plot of own.filter(({ yLog }) => yLog)) { plot.linear = linear; redraw(plot); }
     }, { 'aria-pressed': 'false' })));
     if (own.some(({ kind }) => kind === 'seconds')) {
       group.querySelector('.pair')?.parentNode.querySelector('figcaption').append(make('span', { class: 'hint' }, ' Drag across a plot to look closer, double-click to see all.'));

@@ -6,6 +6,7 @@ pub mod loads;
 pub mod series;
 pub mod style;
 mod summary;
+pub mod sweep;
 pub mod table;
 mod tables;
 
@@ -15,7 +16,8 @@ use crate::schema::{CaseResult, RunResult};
 use crate::statistics::Distribution;
 
 use loads::Loads;
-use series::{Curve, TimeSeries};
+use series::{Curve, Span, TimeSeries};
+use sweep::Sweep;
 use table::Table;
 
 /// Everything a report of one run says.
@@ -37,6 +39,10 @@ pub struct Report {
     pub summary: Vec<String>,
     /// Latency, losses and cost side by side.
     pub matrix: Table,
+    /// How far the latencies of each case reach.
+    pub spans: Vec<Span>,
+    /// What happens as the load grows, where the result has a sweep.
+    pub sweep: Option<Sweep>,
     /// The plots, one group for each load.
     pub groups: Vec<Group>,
     /// What became of every expected delivery.
@@ -129,6 +135,8 @@ impl Report {
             objections,
             summary,
             matrix: tables::matrix(result),
+            spans: result.cases.iter().filter_map(|case| series::span(loads.name_of(case), case)).collect(),
+            sweep: Sweep::of(result),
             groups,
             accounting: tables::accounting(result),
             stages: tables::stages(result),

@@ -58,6 +58,35 @@ pub struct CurvePoint {
     pub interval_us: Option<(f64, f64)>,
 }
 
+/// How far the latencies of a case reach, in a few points.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// The case's name.
+    pub name: String,
+    /// Its style slot.
+    pub slot: usize,
+    /// Name and value of what is resolved, from low to high.
+    pub points_us: Vec<(&'static str, f64)>,
+}
+
+/// The span of a case under a name; `None` where nothing was recorded.
+pub fn span(name: String, case: &CaseResult) -> Option<Span> {
+    let latency = &case.latency_us;
+    let points_us: Vec<(&str, f64)> = [
+        ("p50", latency.p50),
+        ("p90", latency.p90),
+        ("p99", latency.p99),
+        ("p99.9", latency.p99_9),
+        ("max", latency.max),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        Some((name, value.filter(|value_us| value_us.is_finite() && *value_us > 0.0)?))
+    })
+    .collect();
+    (!points_us.is_empty()).then(|| Span { name, slot: style::slot(&case.protocol), points_us })
+}
+
 /// Something over the seconds of the measured window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TimeSeries {

@@ -1,5 +1,7 @@
 //! A result in the terminal: verdict, one aligned table with the protocols side by side, and what was found.
 
+mod chart;
+
 use std::fmt::Write;
 
 use crate::checks::Verdict;
@@ -28,6 +30,9 @@ const GAP: usize = 2;
 /// No table is squeezed below this, however narrow the terminal.
 const NARROWEST: usize = 40;
 
+/// More lines than this are a list and no picture.
+const MOST_SPANS: usize = 20;
+
 /// Draws a result.
 pub fn render(result: &RunResult, options: &TerminalOptions) -> String {
     render_report(&Report::of(result), options)
@@ -46,6 +51,13 @@ pub fn render_report(report: &Report, options: &TerminalOptions) -> String {
     }
     text.push('\n');
     text.push_str(&table(&report.matrix, width, paint));
+    if report.spans.len() <= MOST_SPANS {
+        let chart = chart::render(&report.spans, width);
+        if !chart.is_empty() {
+            text.push('\n');
+            text.push_str(&chart);
+        }
+    }
     if !report.summary.is_empty() {
         text.push('\n');
     }
