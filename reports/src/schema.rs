@@ -5,7 +5,7 @@
 //! (`#[serde(default)]`), so that every result ever written stays readable. `reports/schema/result.schema.json`
 //! says the same for other tools, and a test holds real output against it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The schema's name and version, the value of [`RunResult::schema`].
 pub const SCHEMA: &str = "lastmile.result/1";
@@ -62,6 +62,7 @@ pub struct CaseResult {
     /// Subscribers attached when measuring began.
     pub connections: u32,
     /// Planned messages a second.
+    #[serde(serialize_with = "finite")]
     pub rate: f64,
     /// Messages a second that were really published in the measured window.
     #[serde(default)]
@@ -69,9 +70,10 @@ pub struct CaseResult {
     /// Bytes of one published round.
     pub payload_bytes: u32,
     /// Length of the measured window in seconds (as measured, shorter than asked when interrupted).
+    #[serde(serialize_with = "finite")]
     pub duration_s: f64,
     /// Length of the warm-up before it in seconds.
-    #[serde(default)]
+    #[serde(default, serialize_with = "finite")]
     pub warmup_s: f64,
     /// Messages published in the measured window.
     #[serde(default)]
@@ -92,6 +94,7 @@ pub struct CaseResult {
     /// What became of every expected delivery.
     pub accounting: Accounting,
     /// Intact deliveries a second over the measured window.
+    #[serde(serialize_with = "finite")]
     pub deliveries_per_s: f64,
     /// Cost of the server.
     pub server: ProcessCost,
@@ -114,6 +117,13 @@ pub struct CaseResult {
     /// Errors of this case, each once with its count, in words for people.
     #[serde(default)]
     pub errors: Vec<(String, u64)>,
+}
+
+/// Writes what is no number as 0. JSON has no NaN: it would be written as null, and the result of a case that was
+/// interrupted before any time was measured could not be read again.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn finite<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(if value.is_finite() { *value } else { 0.0 })
 }
 
 /// Quantiles of a latency in microseconds. A quantile that the run has too few publishes to resolve is `None`

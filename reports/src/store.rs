@@ -109,7 +109,7 @@ pub fn write(path: &Path, result: &RunResult) -> Result<(), StoreError> {
 /// Writes any text (a report, a table) in the same all-or-nothing way.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
     let mut beside = path.as_os_str().to_owned();
     // The process id keeps two runs that write the same path out of each other's half-written file.

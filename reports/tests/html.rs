@@ -230,6 +230,20 @@ fn results_with_nothing_to_draw_are_drawn_all_the_same() {
     assert!(!page.contains("NaN") && !page.contains("inf"), "what is no number is not printed as one");
 }
 
+/// Results as every version of the schema wrote them; a file here is never changed, only added.
+#[test]
+fn stored_results_of_every_version_are_drawn() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut drawn = 0;
+    for entry in std::fs::read_dir(folder).expect("lists") {
+        let path = entry.expect("lists").path();
+        let result = store::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_well_formed(&html::render(&result));
+        drawn += 1;
+    }
+    assert!(drawn >= 2);
+}
+
 #[test]
 fn an_interrupted_run_says_so() {
     let mut result = sample::first_light();
@@ -252,6 +266,7 @@ fn sixty_cases_of_ten_minutes_are_rendered_in_time() {
     assert!(page.len() < 6_000_000, "{} bytes", page.len());
     // Two seconds are promised for a release build; a debug build on a busy machine gets far more, and something
     // quadratic would still not fit in.
+    eprintln!("rendered in {took:?}");
     assert!(took < Duration::from_secs(30), "{took:?}");
 }
 

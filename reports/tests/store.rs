@@ -71,3 +71,14 @@ fn a_result_of_the_first_version_with_only_its_required_fields_still_opens() {
     assert!(result.cases[0].timeline.is_empty());
     assert_eq!(result.cases[0].service_histogram, None);
 }
+
+#[test]
+fn a_case_that_measured_no_time_can_be_read_again() {
+    let mut result = sample::first_light();
+    let case = &mut result.cases[0];
+    (case.duration_s, case.deliveries_per_s, case.achieved_rate) = (0.0, f64::NAN, Some(f64::INFINITY));
+    case.latency_us.mean = Some(f64::NAN);
+    let again = store::parse(&store::to_json(&result), Path::new("result.json")).expect("reads");
+    assert!(again.cases[0].deliveries_per_s.abs() < f64::EPSILON);
+    assert_eq!((again.cases[0].achieved_rate, again.cases[0].latency_us.mean), (None, None));
+}
