@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::group::GroupMembers;
 use super::inbox::MemberKey;
-use super::member::{Outlet, Phase, Progress};
+use super::log::Log;
+use super::member::{Outlet, Phase};
+use super::outlet::Progress;
 use super::{Shard, protocol_of};
 use crate::protocol::CloseReason;
 
@@ -29,29 +32,40 @@ impl Shard {
         match self.members.get(key).map(|member| &member.phase) {
             None | Some(Phase::Closing) => return,
             Some(Phase::Joining(_)) => return self.remove(key, reason),
-            Some(Phase::Live { .. }) => self.leave_group(key, reason),
+            Some(Phase::Live { .. }) if reason == CloseReason::PeerGone => return self.remove(key, reason),
+            Some(Phase::Live { .. }) => self.leave_group(key, Some(reason)),
         }
+        self.counters().closed(reason).add(1);
         let Some(member) = self.members.get(key) else { return };
         member.phase = Phase::Closing;
-        let Outlet::Socket(outlet) = &mut member.outlet else {
+        if let Outlet::Queue(..) = &member.outlet {
             if let Some(Outlet::Queue(outlet, _)) = self.members.remove(key).map(|member| member.outlet) {
                 outlet.close(reason);
             }
             return;
-        };
-        match outlet.say_goodbye(reason) {
-            _ if reason == CloseReason::PeerGone => return self.remove(key, reason),
-            Err(_) => return self.remove(key, reason),
-            Ok(Progress::Written) => outlet.socket.finish(),
-            Ok(Progress::Waiting) => self.watch_for_writing(key),
         }
         self.closing.0.push((Instant::now() + GOODBYE_LIMIT, key));
+        self.write_goodbye(key);
+    }
+
+    /// Sends what a closing member is still to get, and closes our side behind it.
+    pub(super) fn write_goodbye(&mut self, key: MemberKey) {
+        let Some(outlet) = self.socket_of(key) else { return };
+        match outlet.write(&Log::default(), &mut 0) {
+            Err(reason) => self.remove(key, reason),
+            Ok(Progress::Waiting) => self.set_watch_for_writing(key, true),
+            Ok(Progress::Written) => {
+                outlet.socket.finish();
+                self.set_watch_for_writing(key, false);
+            }
+        }
     }
 
     /// Ends a member without a word: its connection is gone.
     pub(super) fn remove(&mut self, key: MemberKey, reason: CloseReason) {
         if let Some(Phase::Live { .. }) = self.members.get(key).map(|member| &member.phase) {
-            self.leave_group(key, reason);
+            self.leave_group(key, None);
+            self.counters().closed(reason).add(1);
         }
         self.members.remove(key);
     }
@@ -63,30 +77,40 @@ impl Shard {
         }
     }
 
-    /// Says goodbye to everyone, and takes no one any more.
+    /// Says goodbye to everyone, and takes no one any more. What was published before is written first, as far
+    /// as the sockets take it.
     pub(super) fn stop(&mut self) {
-        self.write_pending();
+        while !self.active.is_empty() {
+            self.take_turn();
+        }
         self.stopping = true;
         for key in self.members.keys() {
             self.close(key, CloseReason::GoingAway);
         }
     }
 
-    fn leave_group(&mut self, key: MemberKey, reason: CloseReason) {
+    /// Takes a member out of its group; with a goodbye to come, the frame it has begun is kept for it.
+    fn leave_group(&mut self, key: MemberKey, goodbye: Option<CloseReason>) {
         let Some(member) = self.members.get(key) else { return };
         let Phase::Live { group: id, position } = member.phase else { return };
         let framing = member.outlet.framing();
-        if let Some(group) = self.groups.get_mut(id) {
-            group.members.swap_remove(position as usize);
-            let moved = group.members.get(position as usize).copied();
-            if let Some((_, other)) = moved.and_then(|slot| self.members.in_slot(slot))
-                && let Phase::Live { position: place, .. } = &mut other.phase
-            {
-                *place = position;
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let moved = match &mut group.members {
+            GroupMembers::Streams(streams) => {
+                let (place, moved) = streams.leave(position);
+                if let (Outlet::Socket(outlet), Some(reason)) = (&mut member.outlet, goodbye) {
+                    outlet.prepare_goodbye(streams.log(), place, reason);
+                }
+                moved
             }
-            self.groups.remove_if_empty(id);
+            GroupMembers::Queues(queues) => queues.leave(position),
+        };
+        if let Some((_, other)) = moved.and_then(|slot| self.members.in_slot(slot))
+            && let Phase::Live { position: place, .. } = &mut other.phase
+        {
+            *place = position;
         }
+        self.groups.remove_if_empty(id);
         self.counters().protocol(protocol_of(framing)).connections.add(-1);
-        self.counters().closed(reason).add(1);
     }
 }

@@ -1,43 +1,37 @@
-//! Attaching, and the way of pending rounds to the members.
+//! Attaching, and the way of rounds to the members.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::group::{Batch, GroupId};
+use super::batch::Batch;
+use super::group::{GroupId, GroupKey, GroupMembers};
 use super::inbox::MemberKey;
-use super::member::{Outlet, Phase, Progress};
+use super::member::{Outlet, Phase};
+use super::outlet::Progress;
 use super::{Shard, protocol_of};
-use crate::clock;
 use crate::protocol::CloseReason;
 use crate::published::{Moment, Published};
 
-/// Members written to between two looks at the clock.
-const MEMBERS_PER_STAMP: usize = 16;
-
 impl Shard {
     /// The hub has answered: the member gets its handshake's answer and the latest rounds, and is in its group
-    /// from here on.
+    /// from here on. What the group has in its log now is older than the answer: a newcomer begins behind it.
     pub(super) fn attach(&mut self, key: MemberKey, latest: &[Arc<Published>]) {
         let Some(member) = self.members.get(key) else { return };
-        let framing = member.outlet.framing();
+        let (framing, kind) = (member.outlet.framing(), member.outlet.kind());
         let Phase::Joining(joining) = &mut member.phase else { return };
         let subscription = joining.subscription.clone();
         let head = std::mem::take(&mut joining.head);
         let mut early = std::mem::take(&mut joining.early);
         let attached = joining.attached.take();
 
-        // What is pending now is older than this answer: it goes to those who were there before.
-        let group = self.groups.find(&subscription, framing);
-        self.write_group(group);
+        let group = self.groups.find(GroupKey { subscription, framing, kind });
         self.enter_group(key, group);
-        let counters = self.counters().protocol(protocol_of(framing));
-        counters.connections.add(1);
+        self.counters().protocol(protocol_of(framing)).connections.add(1);
         if let Some(attached) = attached {
             // Whoever waited for this may have gone; its reader's drop tells us.
             let _ = attached.send(key);
         }
-
         if let Err(reason) = self.greet(key, &head, latest) {
             return self.close(key, reason);
         }
@@ -48,27 +42,31 @@ impl Shard {
     }
 
     fn enter_group(&mut self, key: MemberKey, id: GroupId) {
-        // Both are there: the caller has just looked at the one and found the other.
-        let (Some(member), Some(group)) = (self.members.get(key), self.groups.get_mut(id)) else { return };
-        let position = group.members.len() as u32;
-        group.members.push(key.slot);
-        member.phase = Phase::Live { group: id, position };
+        // A queue's pending rounds are older than the newcomer: they go to those who were there before.
+        self.deliver_to_queues(id);
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let position = match &mut group.members {
+            GroupMembers::Streams(streams) => streams.enter(key.slot),
+            GroupMembers::Queues(queues) => queues.enter(key.slot),
+        };
+        if let Some(member) = self.members.get(key) {
+            member.phase = Phase::Live { group: id, position };
+        }
     }
 
     /// Sends the handshake's answer and the latest rounds in one write.
     fn greet(&mut self, key: MemberKey, head: &Bytes, latest: &[Arc<Published>]) -> Result<(), CloseReason> {
-        let limit_bytes = self.settings.backlog_bytes;
         let Some(member) = self.members.get(key) else { return Ok(()) };
         let framing = member.outlet.framing();
         let batch = Batch::new(framing, Moment::Attach, latest);
         match (&mut member.outlet, &batch) {
-            (Outlet::Socket(outlet), Batch::Joined(frames)) => {
-                outlet.write_head(head, frames, limit_bytes)?;
+            (Outlet::Socket(_), Batch::Joined(frames)) => {
+                self.write_own(key, &[&head[..], &frames[..]].concat())?;
             }
-            _ if latest.is_empty() => {}
-            _ => {
-                member.deliver(&batch, limit_bytes)?;
+            (Outlet::Queue(outlet, _), _) if !latest.is_empty() => {
+                outlet.deliver(&batch, self.settings.backlog_bytes)?;
             }
+            _ => {}
         }
         let counters = self.counters().protocol(protocol_of(framing));
         counters.deliveries.add(latest.len() as u64);
@@ -76,58 +74,91 @@ impl Shard {
         Ok(())
     }
 
-    /// Writes what is pending, group by group.
-    pub(super) fn write_pending(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        for group in touched.drain(..) {
-            self.write_group(group);
+    /// A round was published.
+    pub(super) fn push(&mut self, round: &Arc<Published>) {
+        let limit_bytes = self.settings.backlog_bytes;
+        let mut too_slow = Vec::new();
+        self.groups.push(round, |id, group| {
+            if let GroupMembers::Streams(streams) = &mut group.members {
+                too_slow.extend(streams.too_slow(limit_bytes));
+            }
+            if group.has_work() && !group.is_active {
+                group.is_active = true;
+                self.active.push_back(id);
+            }
+        });
+        for slot in too_slow {
+            if let Some((key, _)) = self.members.in_slot(slot) {
+                self.close(key, CloseReason::TooSlow);
+            }
         }
-        self.touched = touched;
     }
 
-    /// Writes what is pending for one group to each of its members.
-    fn write_group(&mut self, id: GroupId) {
+    /// Gives the next group with work a turn.
+    pub(super) fn take_turn(&mut self) {
+        let Some(id) = self.active.pop_front() else { return };
+        self.deliver_to_queues(id);
         let Some(group) = self.groups.get_mut(id) else { return };
-        if group.pending.is_empty() {
-            return;
-        }
-        let framing = group.framing;
-        let mut rounds = std::mem::replace(&mut group.pending, std::mem::take(&mut self.writing));
-        // Taken out so that members can be borrowed; nothing enters or leaves the group while it is written.
-        let slots = std::mem::take(&mut group.members);
-        let batch = Batch::new(framing, Moment::Live, &rounds);
-        let mut failed = Vec::new();
-        for some in slots.chunks(MEMBERS_PER_STAMP) {
-            for &slot in some {
-                self.deliver(slot, &batch, &mut failed);
+        group.is_active = false;
+        if let GroupMembers::Streams(streams) = &mut group.members {
+            let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.framing));
+            let outcome = streams.turn(&mut self.members, metrics);
+            for key in outcome.blocked {
+                self.watch_for_writing(key);
             }
-            let now_ns = clock::now_ns();
-            let histogram = &self.counters().protocol(protocol_of(framing)).ingest_to_written;
-            for round in &rounds {
-                histogram.record(now_ns.saturating_sub(round.ingested_ns()), some.len() as u64);
+            for (key, reason) in outcome.failed {
+                self.close(key, reason);
             }
         }
-        let counters = self.counters().protocol(protocol_of(framing));
-        let reached = (slots.len() - failed.len()) as u64;
-        counters.deliveries.add(reached * rounds.len() as u64);
-        counters.bytes.add(reached * batch.size_bytes() as u64);
-        if let Some(group) = self.groups.get_mut(id) {
-            group.members = slots;
+        self.activate(id);
+    }
+
+    /// Puts a group with work into the list.
+    fn activate(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get_mut(id)
+            && group.has_work()
+            && !group.is_active
+        {
+            group.is_active = true;
+            self.active.push_back(id);
         }
-        rounds.clear();
-        self.writing = rounds;
+    }
+
+    fn deliver_to_queues(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let GroupMembers::Queues(queues) = &mut group.members else { return };
+        let framing = group.key.framing;
+        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(framing));
+        let failed = queues.deliver(framing, &mut self.members, self.settings.backlog_bytes, metrics);
         for (key, reason) in failed {
             self.close(key, reason);
         }
     }
 
-    fn deliver(&mut self, slot: u32, batch: &Batch, failed: &mut Vec<(MemberKey, CloseReason)>) {
+    /// Sends bytes to one member alone, between two frames of its group's.
+    ///
+    /// # Errors
+    /// The reason to close it for.
+    pub(super) fn write_own(&mut self, key: MemberKey, bytes: &[u8]) -> Result<(), CloseReason> {
         let limit_bytes = self.settings.backlog_bytes;
-        let Some((key, member)) = self.members.in_slot(slot) else { return };
-        match member.deliver(batch, limit_bytes) {
-            Ok(Progress::Written) => {}
-            Ok(Progress::Waiting) => self.watch_for_writing(key),
-            Err(reason) => failed.push((key, reason)),
+        if let Some(outlet) = self.socket_of(key) {
+            outlet.add_own(bytes, limit_bytes)?;
         }
+        self.write_on(key)
+    }
+
+    /// Writes what a member has not got, as far as its socket takes it.
+    ///
+    /// # Errors
+    /// The reason to close it for.
+    pub(super) fn write_on(&mut self, key: MemberKey) -> Result<(), CloseReason> {
+        let Some(member) = self.members.get(key) else { return Ok(()) };
+        let Phase::Live { group: id, position } = member.phase else { return Ok(()) };
+        let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
+        let GroupMembers::Streams(streams) = &mut group.members else { return Ok(()) };
+        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.framing));
+        let progress = streams.write_to(position, &mut self.members, metrics)?;
+        self.set_watch_for_writing(key, progress == Progress::Waiting);
+        Ok(())
     }
 }

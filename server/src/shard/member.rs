@@ -1,18 +1,14 @@
 //! Members: the subscribers a shard owns.
 
-use std::io::ErrorKind;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use slab::Slab;
+use tokio::sync::oneshot;
 
-use super::backlog::Backlog;
-use super::group::{Batch, GroupId};
+use super::group::{GroupId, GroupKind};
 use super::inbox::MemberKey;
+use super::outlet::SocketOutlet;
 use super::queue::QueueOutlet;
-use super::socket::Socket;
 use crate::catalog::Subscription;
-use crate::protocol::{CloseReason, Conversation, StreamProtocol};
 use crate::published::Framing;
 
 /// A subscriber.
@@ -51,7 +47,7 @@ pub struct Joining {
     /// What its client sent behind the request.
     pub early: Vec<u8>,
     /// Told when it is attached.
-    pub attached: Option<tokio::sync::oneshot::Sender<MemberKey>>,
+    pub attached: Option<oneshot::Sender<MemberKey>>,
 }
 
 /// Where a member's frames go.
@@ -71,146 +67,13 @@ impl Outlet {
             Self::Queue(_, framing) => *framing,
         }
     }
-}
 
-/// What has become of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Everything is with the kernel.
-    Written,
-    /// Something waits for the socket to take it.
-    Waiting,
-}
-
-/// A socket, what it speaks, and what it has not taken yet.
-#[derive(Debug)]
-pub struct SocketOutlet {
-    /// The connection.
-    pub socket: Socket,
-    /// What it speaks.
-    pub protocol: &'static dyn StreamProtocol,
-    /// What is kept of the client's words.
-    pub conversation: Conversation,
-    /// When its client was last heard, in seconds of the shard's clock.
-    pub heard_s: u32,
-    /// Its backlog; none while the socket takes everything.
-    backlog: Option<Box<Backlog>>,
-    /// The poller tells when the socket takes more.
-    pub watched_for_writing: bool,
-}
-
-impl SocketOutlet {
-    /// A socket that has just come.
-    pub fn new(socket: Socket, protocol: &'static dyn StreamProtocol, now_s: u32) -> Self {
-        Self {
-            socket,
-            protocol,
-            conversation: Conversation::default(),
-            heard_s: now_s,
-            backlog: None,
-            watched_for_writing: false,
+    /// The kind of group it belongs to.
+    pub fn kind(&self) -> GroupKind {
+        match self {
+            Self::Socket(_) => GroupKind::Streams,
+            Self::Queue(..) => GroupKind::Queues,
         }
-    }
-
-    /// Sends whole frames behind all that waits.
-    ///
-    /// # Errors
-    /// `TooSlow` where more than `limit_bytes` would wait, `PeerGone` where the connection broke.
-    pub fn write(&mut self, frames: &Bytes, limit_bytes: usize) -> Result<Progress, CloseReason> {
-        if let Some(backlog) = &mut self.backlog {
-            if backlog.waiting_bytes() + frames.len() > limit_bytes {
-                return Err(CloseReason::TooSlow);
-            }
-            backlog.push(frames.clone(), 0);
-            return Ok(Progress::Waiting);
-        }
-        let sent = match self.socket.send(frames) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(_) => return Err(CloseReason::PeerGone),
-        };
-        if sent < frames.len() {
-            // Even a single write above the limit gets its chance: only what comes on top is too slow.
-            self.backlog.get_or_insert_default().push(frames.clone(), sent);
-        }
-        Ok(self.progress())
-    }
-
-    /// Sends the answer to the handshake and the first frames in one write. What of the head stays unsent
-    /// waits as a chunk of its own, so that the backlog can still be cut between frames.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_head(
-        &mut self,
-        head: &Bytes,
-        frames: &Bytes,
-        limit_bytes: usize,
-    ) -> Result<Progress, CloseReason> {
-        let first = Bytes::from([&head[..], &frames[..]].concat());
-        let sent = match self.socket.send(&first) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(_) => return Err(CloseReason::PeerGone),
-        };
-        let backlog = self.backlog.get_or_insert_default();
-        if sent < head.len() {
-            backlog.push(head.clone(), sent);
-        }
-        let frames_sent = sent.saturating_sub(head.len());
-        if frames_sent < frames.len() {
-            backlog.push(frames.clone(), frames_sent);
-        }
-        if backlog.waiting_bytes() == 0 {
-            self.backlog = None;
-        } else if backlog.waiting_bytes() > limit_bytes.max(first.len()) {
-            return Err(CloseReason::TooSlow);
-        }
-        Ok(self.progress())
-    }
-
-    /// Sends what waits, as far as the socket takes it.
-    ///
-    /// # Errors
-    /// `PeerGone` where the connection broke.
-    pub fn drain(&mut self) -> Result<Progress, CloseReason> {
-        let drained = self.try_drain();
-        match drained {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(CloseReason::PeerGone),
-            _ => Ok(self.progress()),
-        }
-    }
-
-    fn try_drain(&mut self) -> std::io::Result<()> {
-        while let Some(backlog) = &mut self.backlog {
-            let front = backlog.front();
-            if front.is_empty() {
-                self.backlog = None;
-                break;
-            }
-            let sent = self.socket.send(front)?;
-            backlog.advance(sent);
-        }
-        self.socket.flush()
-    }
-
-    fn progress(&self) -> Progress {
-        if self.backlog.is_some() || self.socket.holds_unsent() {
-            Progress::Waiting
-        } else {
-            Progress::Written
-        }
-    }
-
-    /// Drops what waits but for the frame that was begun, and appends the protocol's goodbye.
-    ///
-    /// # Errors
-    /// `PeerGone` where the connection broke.
-    pub fn say_goodbye(&mut self, reason: CloseReason) -> Result<Progress, CloseReason> {
-        let backlog = self.backlog.get_or_insert_default();
-        backlog.keep_begun_frame(|frames, sent| self.protocol.end_of_frame(frames, sent));
-        backlog.push(Bytes::from(self.protocol.goodbye(reason)), 0);
-        self.drain()
     }
 }
 
@@ -263,27 +126,5 @@ impl Members {
         let key =
             |(slot, member): (usize, &Member)| MemberKey { slot: slot as u32, generation: member.generation };
         self.slots.iter().map(key).collect()
-    }
-}
-
-impl Member {
-    /// Hands a batch on.
-    ///
-    /// # Errors
-    /// The reason to close the member for.
-    pub fn deliver(&mut self, batch: &Batch, limit_bytes: usize) -> Result<Progress, CloseReason> {
-        match (&mut self.outlet, batch) {
-            (Outlet::Socket(outlet), Batch::Joined(frames)) => outlet.write(frames, limit_bytes),
-            (Outlet::Socket(outlet), Batch::Each(frames)) => {
-                let mut progress = Progress::Written;
-                for frame in Arc::as_ref(frames) {
-                    progress = outlet.write(frame, limit_bytes)?;
-                }
-                Ok(progress)
-            }
-            (Outlet::Queue(outlet, _), batch) => {
-                outlet.deliver(batch, limit_bytes).map(|()| Progress::Written)
-            }
-        }
     }
 }

@@ -1,24 +1,29 @@
 //! A shard: one thread, sole owner of the connections it accepted. It is woken once for all that is pending,
-//! joins a group's frames and writes them to each member with one system call. Nothing pending, nothing
-//! delayed: batching comes from load, never from a timer. There is no lock and no allocation per delivery.
+//! joins a group's frames and writes them to each member with one system call; see [`streams`] for how. Nothing
+//! pending, nothing delayed: batching comes from load, never from a timer. There is no lock and no allocation
+//! per delivery.
 
-mod backlog;
+mod batch;
 mod closing;
 mod delivery;
 mod group;
 mod inbox;
+mod log;
 mod member;
+mod outlet;
 mod poller;
 mod queue;
 mod reading;
 mod socket;
+mod streams;
 mod sweep;
 
-pub use group::Batch;
+pub use batch::Batch;
 pub use inbox::{MemberKey, QueueJoin, ShardId, ShardInput, ShardSender, SocketJoin};
 pub use queue::{QueueOutlet, QueueReader};
 pub use socket::Socket;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,15 +33,16 @@ use tokio::time::MissedTickBehavior;
 
 use self::closing::Closing;
 use self::group::{GroupId, Groups};
-use self::member::{Joining, Members, Outlet, SocketOutlet};
+use self::member::{Joining, Members, Outlet};
+use self::outlet::SocketOutlet;
 use self::poller::{Poller, SocketEvent};
 use self::sweep::Sweep;
 use crate::catalog::Subscription;
 use crate::hub::{HubInput, HubSender};
 use crate::metrics::{Metrics, ShardMetrics};
-use crate::published::{Framing, Published};
+use crate::published::Framing;
 
-/// Inputs taken before anything is written: bounds how much is joined into one write.
+/// Inputs taken before anything is written.
 const INPUTS_AT_A_TIME: usize = 256;
 
 /// Read buffer, shared by all members of a shard.
@@ -63,13 +69,11 @@ pub struct Shard {
     members: Members,
     groups: Groups,
     poller: Poller,
-    /// Groups with something pending.
-    touched: Vec<GroupId>,
+    /// Groups with work, each once.
+    active: VecDeque<GroupId>,
     closing: Closing,
     sweep: Sweep,
     read_buffer: Box<[u8]>,
-    /// A group's rounds while they are written, kept for its capacity.
-    writing: Vec<Arc<Published>>,
     stopping: bool,
 }
 
@@ -94,10 +98,9 @@ impl Shard {
             members: Members::default(),
             groups: Groups::new(games),
             poller: Poller::new()?,
-            touched: Vec::new(),
+            active: VecDeque::new(),
             closing: Closing::default(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
-            writing: Vec::new(),
             stopping: false,
         })
     }
@@ -110,6 +113,13 @@ impl Shard {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !(self.stopping && self.members.len() == 0) {
             tokio::select! {
+                biased;
+                _ = tick.tick() => self.on_tick(),
+                () = self.poller.wait(&mut events) => {
+                    for event in events.drain(..) {
+                        self.on_socket_event(event);
+                    }
+                }
                 count = inbox.recv_many(&mut inputs, INPUTS_AT_A_TIME) => {
                     if count == 0 {
                         return;
@@ -117,21 +127,18 @@ impl Shard {
                     for input in inputs.drain(..) {
                         self.take(input);
                     }
-                    self.write_pending();
                 }
-                () = self.poller.wait(&mut events) => {
-                    for event in events.drain(..) {
-                        self.on_socket_event(event);
-                    }
-                }
-                _ = tick.tick() => self.on_tick(),
+                // Between two turns everyone else on this thread gets theirs: what has been published
+                // meanwhile joins what the members of the next turn get.
+                () = tokio::task::yield_now(), if !self.active.is_empty() => {}
             }
+            self.take_turn();
         }
     }
 
     fn take(&mut self, input: ShardInput) {
         match input {
-            ShardInput::Round(round) => self.groups.push(&round, &mut self.touched),
+            ShardInput::Round(round) => self.push(&round),
             ShardInput::Attached { member, latest } => self.attach(member, &latest),
             ShardInput::JoinSocket(join) => {
                 let outlet = SocketOutlet::new(join.socket, join.protocol, self.sweep.now_s());

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::group::Batch;
+use super::batch::Batch;
 use super::inbox::{MemberKey, QueueJoin, ShardInput, ShardSender};
+use super::member::{Members, Outlet};
 use crate::catalog::Subscription;
+use crate::clock;
+use crate::metrics::ProtocolMetrics;
 use crate::protocol::CloseReason;
-use crate::published::Framing;
+use crate::published::{Framing, Moment, Published};
 
 /// Batches a queue holds at most; the limit that counts is the one in bytes.
 const MAX_QUEUED_BATCHES: usize = 4096;
@@ -99,5 +102,71 @@ impl QueueReader {
 impl Drop for QueueReader {
     fn drop(&mut self) {
         self.shard.tell(ShardInput::Leave(self.member));
+    }
+}
+
+/// Members with the same subscription and framing who take their frames from queues.
+#[derive(Debug, Default)]
+pub struct QueueGroup {
+    slots: Vec<u32>,
+    pending: Vec<Arc<Published>>,
+}
+
+impl QueueGroup {
+    /// Adds a member; gives its position.
+    pub fn enter(&mut self, slot: u32) -> u32 {
+        self.slots.push(slot);
+        self.slots.len() as u32 - 1
+    }
+
+    /// Takes a member out; gives the slot of the member that has moved to its position, if one has.
+    pub fn leave(&mut self, position: u32) -> Option<u32> {
+        self.slots.swap_remove(position as usize);
+        self.slots.get(position as usize).copied()
+    }
+
+    /// Nobody is left.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Something is pending.
+    pub fn has_work(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Makes a round pending.
+    pub fn push(&mut self, round: &Arc<Published>) {
+        self.pending.push(Arc::clone(round));
+    }
+
+    /// Hands what is pending to every member's queue; gives those who are to be closed.
+    pub fn deliver(
+        &mut self,
+        framing: Framing,
+        members: &mut Members,
+        limit_bytes: usize,
+        metrics: &ProtocolMetrics,
+    ) -> Vec<(MemberKey, CloseReason)> {
+        let mut failed = Vec::new();
+        if self.pending.is_empty() {
+            return failed;
+        }
+        let batch = Batch::new(framing, Moment::Live, &self.pending);
+        for &slot in &self.slots {
+            let Some((key, member)) = members.in_slot(slot) else { continue };
+            let Outlet::Queue(outlet, _) = &member.outlet else { continue };
+            if let Err(reason) = outlet.deliver(&batch, limit_bytes) {
+                failed.push((key, reason));
+            }
+        }
+        let reached = (self.slots.len() - failed.len()) as u64;
+        metrics.deliveries.add(reached * self.pending.len() as u64);
+        metrics.bytes.add(reached * batch.size_bytes() as u64);
+        let now_ns = clock::now_ns();
+        for round in self.pending.drain(..) {
+            metrics.ingest_to_written.record(now_ns.saturating_sub(round.ingested_ns()), reached);
+        }
+        failed
     }
 }

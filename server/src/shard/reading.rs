@@ -2,12 +2,12 @@
 
 use std::io::{self, ErrorKind};
 
-use bytes::Bytes;
-
 use super::Shard;
 use super::inbox::MemberKey;
-use super::member::{Outlet, Phase, Progress, SocketOutlet};
+use super::member::{Outlet, Phase};
+use super::outlet::SocketOutlet;
 use super::poller::SocketEvent;
+use super::socket::Socket;
 use crate::protocol::CloseReason;
 
 /// Reads from one socket before others get their turn.
@@ -25,11 +25,9 @@ impl Shard {
 
     /// Begins to watch an attached socket.
     pub(super) fn watch(&mut self, key: MemberKey) -> io::Result<()> {
-        let Some((outlet, _)) = self.socket_of(key) else { return Ok(()) };
-        let waiting = outlet.drain().is_ok_and(|progress| progress == Progress::Waiting);
-        outlet.watched_for_writing = waiting;
-        let Some((outlet, poller)) = self.socket_of(key) else { return Ok(()) };
-        poller.add(outlet.socket.fd(), key, waiting)
+        let Some(member) = self.members.get(key) else { return Ok(()) };
+        let Outlet::Socket(outlet) = &mut member.outlet else { return Ok(()) };
+        self.poller.add(outlet.socket.fd(), key, outlet.watched_for_writing)
     }
 
     /// Asks to be told when the socket takes more.
@@ -37,44 +35,39 @@ impl Shard {
         self.set_watch_for_writing(key, true);
     }
 
-    fn set_watch_for_writing(&mut self, key: MemberKey, writing: bool) {
-        let Some((outlet, poller)) = self.socket_of(key) else { return };
+    pub(super) fn set_watch_for_writing(&mut self, key: MemberKey, writing: bool) {
+        let Some(member) = self.members.get(key) else { return };
+        let Outlet::Socket(outlet) = &mut member.outlet else { return };
         if outlet.watched_for_writing != writing {
-            // Fails only for a descriptor that is not in the set: one that is still to be added, with its
-            // state at that time.
-            if poller.modify(outlet.socket.fd(), key, writing).is_ok() {
-                outlet.watched_for_writing = writing;
-            }
+            outlet.watched_for_writing = writing;
+            // Fails only for a descriptor that is not in the set yet; it is added with its state at that time.
+            let _ = self.poller.modify(outlet.socket.fd(), key, writing);
         }
     }
 
-    fn socket_of(&mut self, key: MemberKey) -> Option<(&mut SocketOutlet, &super::Poller)> {
+    pub(super) fn socket_of(&mut self, key: MemberKey) -> Option<&mut SocketOutlet> {
         match &mut self.members.get(key)?.outlet {
-            Outlet::Socket(outlet) => Some((outlet, &self.poller)),
+            Outlet::Socket(outlet) => Some(outlet),
             Outlet::Queue(..) => None,
         }
     }
 
     fn on_writable(&mut self, key: MemberKey) {
-        let Some((outlet, _)) = self.socket_of(key) else { return };
-        match outlet.drain() {
-            Err(reason) => self.remove(key, reason),
-            Ok(Progress::Waiting) => {}
-            Ok(Progress::Written) => {
-                self.set_watch_for_writing(key, false);
-                if let Some(member) = self.members.get(key)
-                    && let (Phase::Closing, Outlet::Socket(outlet)) = (&member.phase, &mut member.outlet)
-                {
-                    outlet.socket.finish();
+        match self.members.get(key).map(|member| &member.phase) {
+            Some(Phase::Closing) => self.write_goodbye(key),
+            Some(Phase::Live { .. }) => {
+                if let Err(reason) = self.write_on(key) {
+                    self.close(key, reason);
                 }
             }
+            _ => {}
         }
     }
 
     fn on_readable(&mut self, key: MemberKey) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         for reads in 1.. {
-            let Some((outlet, _)) = self.socket_of(key) else { break };
+            let Some(outlet) = self.socket_of(key) else { break };
             let count = match outlet.socket.receive(&mut buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
@@ -102,14 +95,13 @@ impl Shard {
             self.hear(key, early);
         }
         // Encrypted bytes may have been taken off the socket before this shard watched it.
-        if let Some((SocketOutlet { socket: super::Socket::Tls(_), .. }, _)) = self.socket_of(key) {
+        if let Some(SocketOutlet { socket: Socket::Tls(_), .. }) = self.socket_of(key) {
             self.on_readable(key);
         }
     }
 
     fn hear(&mut self, key: MemberKey, bytes: &mut [u8]) {
         let now_s = self.sweep.now_s();
-        let limit_bytes = self.settings.backlog_bytes;
         let Some(member) = self.members.get(key) else { return };
         let Outlet::Socket(outlet) = &mut member.outlet else { return };
         if !matches!(member.phase, Phase::Live { .. }) {
@@ -118,15 +110,9 @@ impl Shard {
         outlet.heard_s = now_s;
         let mut replies = Vec::new();
         let heard = outlet.protocol.hear(&mut outlet.conversation, bytes, &mut replies);
-        let answered = if replies.is_empty() {
-            Ok(Progress::Written)
-        } else {
-            outlet.write(&Bytes::from(replies), limit_bytes)
-        };
-        match heard.and(answered) {
-            Ok(Progress::Written) => {}
-            Ok(Progress::Waiting) => self.watch_for_writing(key),
-            Err(reason) => self.close(key, reason),
+        let answered = if replies.is_empty() { Ok(()) } else { self.write_own(key, &replies) };
+        if let Err(reason) = heard.and(answered) {
+            self.close(key, reason);
         }
     }
 }

@@ -3,10 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use super::Shard;
-use super::member::{Outlet, Phase, Progress};
+use super::member::{Outlet, Phase};
 use crate::protocol::CloseReason;
 
 /// Time between two looks.
@@ -66,7 +64,6 @@ impl Shard {
 
     fn visit(&mut self, slot: u32, round: u32, unix_seconds: u64) {
         let now_s = self.sweep.now_s();
-        let limit_bytes = self.settings.backlog_bytes;
         let idle_limit_s = self.settings.idle_limit.as_secs() as u32;
         let Some((key, member)) = self.members.in_slot(slot) else { return };
         let (Phase::Live { .. }, Outlet::Socket(outlet)) = (&member.phase, &mut member.outlet) else {
@@ -78,11 +75,9 @@ impl Shard {
         if !round.wrapping_add(slot).is_multiple_of(outlet.protocol.sweeps_per_heartbeat()) {
             return;
         }
-        let heartbeat = Bytes::from(outlet.protocol.heartbeat(unix_seconds));
-        match outlet.write(&heartbeat, limit_bytes) {
-            Ok(Progress::Written) => {}
-            Ok(Progress::Waiting) => self.watch_for_writing(key),
-            Err(reason) => self.close(key, reason),
+        let heartbeat = outlet.protocol.heartbeat(unix_seconds);
+        if let Err(reason) = self.write_own(key, &heartbeat) {
+            self.close(key, reason);
         }
     }
 }

@@ -1,0 +1,211 @@
+//! Groups of sockets: the members with the same subscription and protocol, who therefore all get the same
+//! bytes.
+//!
+//! Writing goes round: a few members at a time get everything between their place in the log and its end, then
+//! whatever has arrived meanwhile is appended, then the next few get their turn. So a round that arrives while
+//! an earlier one is still being written joins it for all members who have not had their turn, and each round
+//! is with everyone one turn of the wheel after it arrived. Nothing waits, and load makes the writes larger
+//! instead of more.
+
+use super::inbox::MemberKey;
+use super::log::Log;
+use super::member::{Members, Outlet};
+use super::outlet::Progress;
+use crate::clock;
+use crate::metrics::ProtocolMetrics;
+use crate::protocol::CloseReason;
+use crate::published::{Framing, Moment, Published};
+
+/// Members written to before the shard looks at its other work.
+const SEATS_A_TURN: usize = 32;
+
+/// Members written to between two looks at the clock.
+const SEATS_PER_STAMP: usize = 8;
+
+/// A member's place.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    slot: u32,
+    /// The socket is full; the poller will tell when it takes more.
+    blocked: bool,
+    place: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct StreamGroup {
+    log: Log,
+    seats: Vec<Seat>,
+    /// The seat whose turn is next.
+    next: usize,
+    /// Seats that have not got everything and are not blocked.
+    behind: usize,
+}
+
+/// What a turn leaves to be done.
+#[derive(Debug, Default)]
+pub struct TurnOutcome {
+    /// Members whose socket is full.
+    pub blocked: Vec<MemberKey>,
+    /// Members to be closed.
+    pub failed: Vec<(MemberKey, CloseReason)>,
+}
+
+impl StreamGroup {
+    /// Adds a member that gets everything from here on; gives its position.
+    pub fn enter(&mut self, slot: u32) -> u32 {
+        self.seats.push(Seat { slot, blocked: false, place: self.log.end() });
+        self.seats.len() as u32 - 1
+    }
+
+    /// Takes a member out. Gives its place in the log, and the slot of the member that has moved to its
+    /// position, if one has.
+    pub fn leave(&mut self, position: u32) -> (u64, Option<u32>) {
+        let seat = self.seats.swap_remove(position as usize);
+        if !seat.blocked && seat.place < self.log.end() {
+            self.behind -= 1;
+        }
+        (seat.place, self.seats.get(position as usize).map(|moved| moved.slot))
+    }
+
+    /// Nobody is left.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// Somebody can be written to.
+    pub fn has_work(&self) -> bool {
+        self.behind > 0
+    }
+
+    /// The frames.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Appends a round for everyone.
+    pub fn push(&mut self, round: &Published, framing: Framing) {
+        self.log.push(round.frame(framing, Moment::Live), round.ingested_ns());
+        self.behind = self.seats.iter().filter(|seat| !seat.blocked).count();
+    }
+
+    /// The slots of those who have not taken more than `limit_bytes`.
+    pub fn too_slow(&mut self, limit_bytes: usize) -> Vec<u32> {
+        if self.log.len() <= limit_bytes {
+            return Vec::new();
+        }
+        self.forget();
+        let limit = self.log.end().saturating_sub(limit_bytes as u64);
+        self.seats.iter().filter(|seat| seat.blocked && seat.place < limit).map(|seat| seat.slot).collect()
+    }
+
+    /// Writes to one member out of turn: what waits for it alone, and everything it has not got.
+    ///
+    /// # Errors
+    /// The reason to close it for.
+    pub fn write_to(
+        &mut self,
+        position: u32,
+        members: &mut Members,
+        metrics: &ProtocolMetrics,
+    ) -> Result<Progress, CloseReason> {
+        let seat = &mut self.seats[position as usize];
+        let Some((_, member)) = members.in_slot(seat.slot) else { return Ok(Progress::Written) };
+        let Outlet::Socket(outlet) = &mut member.outlet else { return Ok(Progress::Written) };
+        let (was_behind, from) = (!seat.blocked && seat.place < self.log.end(), seat.place);
+        let result = outlet.write(&self.log, &mut seat.place);
+        seat.blocked = result == Ok(Progress::Waiting);
+        let is_behind = !seat.blocked && seat.place < self.log.end();
+        self.behind = self.behind + usize::from(is_behind) - usize::from(was_behind);
+        let to = seat.place;
+        self.count(from, to, 1, metrics);
+        result
+    }
+
+    /// Gives the next members their turn.
+    pub fn turn(&mut self, members: &mut Members, metrics: &ProtocolMetrics) -> TurnOutcome {
+        let mut outcome = TurnOutcome::default();
+        let mut written = 0;
+        let mut visited = 0;
+        while written < SEATS_A_TURN && self.behind > 0 && visited <= self.seats.len() {
+            // Members that got the same bytes since the last look at the clock are counted together.
+            let mut run: Option<(u64, u64, u64)> = None;
+            for _ in 0..SEATS_PER_STAMP {
+                if self.behind == 0 || visited > self.seats.len() {
+                    break;
+                }
+                visited += 1;
+                let Some((from, to)) = self.write_next(members, &mut outcome) else { continue };
+                written += 1;
+                run = match run {
+                    Some((first, last, count)) if (first, last) == (from, to) => Some((from, to, count + 1)),
+                    Some((first, last, count)) => {
+                        self.count(first, last, count, metrics);
+                        Some((from, to, 1))
+                    }
+                    None => Some((from, to, 1)),
+                };
+            }
+            if let Some((from, to, count)) = run {
+                self.count(from, to, count, metrics);
+            }
+        }
+        if self.behind == 0 {
+            self.forget();
+        }
+        outcome
+    }
+
+    /// Writes to the member whose turn it is; gives what part of the log it got.
+    fn write_next(&mut self, members: &mut Members, outcome: &mut TurnOutcome) -> Option<(u64, u64)> {
+        if self.next >= self.seats.len() {
+            self.next = 0;
+            self.forget();
+        }
+        let end = self.log.end();
+        let seat = self.seats.get_mut(self.next)?;
+        self.next += 1;
+        if seat.place == end {
+            return None;
+        }
+        let (key, member) = members.in_slot(seat.slot)?;
+        if seat.blocked {
+            return None;
+        }
+        let Outlet::Socket(outlet) = &mut member.outlet else { return None };
+        self.behind -= 1;
+        let from = seat.place;
+        match outlet.write(&self.log, &mut seat.place) {
+            Ok(Progress::Written) => {}
+            Ok(Progress::Waiting) => {
+                seat.blocked = true;
+                outcome.blocked.push(key);
+            }
+            Err(reason) => {
+                // Not to be tried again before it is closed.
+                seat.blocked = true;
+                outcome.failed.push((key, reason));
+            }
+        }
+        Some((from, seat.place))
+    }
+
+    /// Forgets what everyone has got.
+    fn forget(&mut self) {
+        let everyone_has = self.seats.iter().map(|seat| seat.place).min();
+        self.log.forget(everyone_has.unwrap_or_else(|| self.log.end()));
+    }
+
+    fn count(&self, from: u64, to: u64, members: u64, metrics: &ProtocolMetrics) {
+        if from == to {
+            return;
+        }
+        let now_ns = clock::now_ns();
+        let rounds = self.log.ingested_between(from, to);
+        metrics.deliveries.add(rounds.len() as u64 * members);
+        metrics.bytes.add((to - from) * members);
+        for ingested_ns in rounds {
+            metrics.ingest_to_written.record(now_ns.saturating_sub(ingested_ns), members);
+        }
+    }
+}
