@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::Parser;
 use lastmile::cli::{Command, CommandLine, RunArguments};
 use lastmile::commands::doctor::{Severity, examine, table};
@@ -13,7 +13,8 @@ fn main() -> ExitCode {
     match execute(CommandLine::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lastmile: {error:#}");
+            // Each error tells its cause in its own sentence.
+            eprintln!("lastmile: {error}");
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -40,7 +41,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    let interrupt = Interrupt::listen().context("can't listen to signals")?;
+    let interrupt = Interrupt::listen().map_err(|error| anyhow!("can't listen to signals: {error}"))?;
     let finished = run::execute(arguments, command_line(), &interrupt)?;
     if finished.folder.is_some() || arguments.json {
         print!("{}", finished.text(arguments.json));

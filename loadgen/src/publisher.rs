@@ -58,6 +58,8 @@ pub struct Publisher {
 struct Shared {
     stop: AtomicBool,
     sent: AtomicU64,
+    answered: AtomicU64,
+    unheard: AtomicU64,
 }
 
 impl Publisher {
@@ -99,6 +101,12 @@ impl Publisher {
     /// Messages written so far.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Acquire)
+    }
+
+    /// Redis has answered, and each time that nobody is subscribed.
+    pub fn is_unheard(&self) -> bool {
+        let unheard = self.shared.unheard.load(Ordering::Acquire);
+        unheard > 0 && unheard == self.shared.answered.load(Ordering::Acquire)
     }
 
     /// Everything is published, or it was stopped or failed.
@@ -167,8 +175,16 @@ impl Work {
                 return Ok(());
             }
             self.publish_due(from)?;
-            self.connection.read_replies(&mut self.published.replies)?;
+            self.read_replies()?;
         }
+        Ok(())
+    }
+
+    fn read_replies(&mut self) -> io::Result<()> {
+        let replies = &mut self.published.replies;
+        self.connection.read_replies(replies)?;
+        self.shared.unheard.store(replies.without_subscriber, Ordering::Release);
+        self.shared.answered.store(replies.count, Ordering::Release);
         Ok(())
     }
 
@@ -226,7 +242,7 @@ impl Work {
             && !self.shared.stop.load(Ordering::Acquire)
         {
             self.connection.wait_for_replies()?;
-            self.connection.read_replies(&mut self.published.replies)?;
+            self.read_replies()?;
         }
         Ok(())
     }

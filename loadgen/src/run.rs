@@ -1,5 +1,7 @@
 //! A run: all slices of a plan, one after the other, each on a stack of its own.
 
+use std::sync::Arc;
+
 use lastmile_reports::histogram::HistogramError;
 use lastmile_reports::schema::{CaseResult, RunResult, SCHEMA};
 
@@ -10,7 +12,7 @@ use crate::message::first_id;
 use crate::plan::{Plan, Slice};
 use crate::progress::RunWatcher;
 use crate::slice::{SliceError, SliceOutcome, SliceRequest, measure};
-use crate::stack::{StackError, StackPlan};
+use crate::stack::{Processes, StackError, StackPlan};
 
 /// Why a run ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +150,13 @@ impl Progressing {
         let slice = plan.slices[number];
         let case = &plan.cases[slice.case];
         let protocol = case.variant.name();
-        let stack = request.stack.make().map_err(|source| RunError::Stack { protocol, source })?;
-        interrupt.guard(&stack.processes);
+        let processes = Arc::<Processes>::default();
+        interrupt.guard(&processes);
+        let made = request.stack.make(processes);
+        if interrupt.is_asked() {
+            return Err(RunError::Slice { protocol, source: SliceError::Interrupted });
+        }
+        let stack = made.map_err(|source| RunError::Stack { protocol, source })?;
         self.server_version = self.server_version.take().or_else(|| stack.server_version.clone());
         let slice_request = SliceRequest {
             case,
@@ -159,7 +166,6 @@ impl Progressing {
             threads: plan.threads,
             connecting: plan.connecting,
         };
-        // `dyn RunWatcher` is a `Watcher`, too.
         measure(&slice_request, &stack, interrupt, watcher)
             .map_err(|source| RunError::Slice { protocol, source })
     }

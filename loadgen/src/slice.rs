@@ -281,6 +281,9 @@ impl Running<'_> {
                 self.observation.window_begins();
             }
             self.check()?;
+            if publisher.is_unheard() {
+                return Err(self.nobody_listens());
+            }
             let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
             let received = self.workers.sum(|progress| &progress.received);
             self.watcher.measuring(elapsed, self.request.slice.warmup, received);
@@ -301,12 +304,16 @@ impl Running<'_> {
             return Err(SliceError::RefusedPublish { count: replies.errors, answer: answer.clone() });
         }
         if replies.count > 0 && replies.without_subscriber == replies.count {
-            return Err(SliceError::NobodyListens {
-                channel: lastmile_wire::channel::stream_channel(&self.request.case.load.game.slug),
-                redis: self.stack.redis_url.to_string(),
-            });
+            return Err(self.nobody_listens());
         }
         Ok(published)
+    }
+
+    fn nobody_listens(&self) -> SliceError {
+        SliceError::NobodyListens {
+            channel: lastmile_wire::channel::stream_channel(&self.request.case.load.game.slug),
+            redis: self.stack.redis_url.to_string(),
+        }
     }
 
     /// Waits until everything has arrived that still can.

@@ -2,7 +2,7 @@
 
 pub mod program;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError};
@@ -55,34 +55,27 @@ pub enum StackPlan {
 }
 
 impl StackPlan {
-    /// Makes it.
+    /// Makes it. Whatever is started is in `processes` from its first moment, so that it can be killed from
+    /// there before everything is ready.
     ///
     /// # Errors
     /// [`StackError`] with the end of the log of what did not start.
-    pub fn make(&self) -> Result<Stack, StackError> {
+    pub fn make(&self, processes: Arc<Processes>) -> Result<Stack, StackError> {
         match self {
             Self::Foreign { target, redis } => Ok(Stack {
                 target: target.clone(),
                 redis_url: redis.clone(),
-                processes: Arc::default(),
+                processes,
                 server_version: None,
             }),
             Self::Private { program, redis } => {
-                let (private_redis, redis_url) = match redis {
-                    Some(url) => (None, url.clone()),
-                    None => {
-                        let redis = PrivateRedis::start()?;
-                        let url = redis.url().parse()?;
-                        (Some(redis), url)
-                    }
+                let redis_url = match redis {
+                    Some(url) => url.clone(),
+                    None => processes.start_redis()?.parse()?,
                 };
-                let (server, ready) = start_server(program, &redis_url)?;
-                Ok(Stack {
-                    target: ready.target()?,
-                    redis_url,
-                    processes: Arc::new(Processes { server: Some(server), redis: private_redis }),
-                    server_version: Some(ready.version),
-                })
+                let ready = processes.start_server(program, &redis_url)?;
+                let target = ready.target()?;
+                Ok(Stack { target, redis_url, processes, server_version: Some(ready.version) })
             }
         }
     }
@@ -104,19 +97,34 @@ pub struct Stack {
 /// Processes of our own. The server comes first, so that it ends before its Redis.
 #[derive(Debug, Default)]
 pub struct Processes {
-    server: Option<Child>,
-    redis: Option<PrivateRedis>,
+    server: OnceLock<Child>,
+    redis: Mutex<Option<PrivateRedis>>,
 }
 
 impl Processes {
-    /// The server, if it is ours.
-    pub fn server(&self) -> Option<&Child> {
-        self.server.as_ref()
+    /// Starts a Redis and returns its address. Holds the lock meanwhile: a half-made Redis could not be ended.
+    fn start_redis(&self) -> Result<String, ProcessError> {
+        let mut redis = self.redis();
+        Ok(redis.insert(PrivateRedis::start()?).url())
     }
 
-    /// Redis, if it is ours.
-    pub fn redis(&self) -> Option<&Child> {
-        self.redis.as_ref().and_then(PrivateRedis::process)
+    fn start_server(&self, program: &ServerProgram, redis: &RedisUrl) -> Result<ReadyLine, StackError> {
+        let launch = Launch::new("lastmile-server", program.path())
+            .arguments(["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0"])
+            .arguments(["--database", "sqlite::memory:"])
+            // Not as an argument: everyone on the machine can read those, and there may be a password in it.
+            .environment("LASTMILE_REDIS", redis.with_password());
+        let spawned = launch.spawn()?;
+        let server = self.server.get_or_init(|| spawned);
+        let line = server.read_line(READY_PATIENCE)?;
+        match serde_json::from_str::<ReadyLine>(&line) {
+            Ok(ready) if ready.ready => Ok(ready),
+            _ => Err(StackError::ReadyLine { line }),
+        }
+    }
+
+    fn redis(&self) -> MutexGuard<'_, Option<PrivateRedis>> {
+        self.redis.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An error if one of them has ended.
@@ -125,28 +133,35 @@ impl Processes {
     /// [`ProcessError::Exited`] with the end of its log.
     pub fn check_running(&self) -> Result<(), ProcessError> {
         // Redis first: a server may end because its Redis did.
-        self.redis().into_iter().chain(self.server()).try_for_each(Child::check_running)
+        if let Some(redis) = self.redis().as_ref().and_then(PrivateRedis::process) {
+            redis.check_running()?;
+        }
+        self.server.get().map_or(Ok(()), Child::check_running)
     }
 
     /// Ends everything at once, without a goodbye, for an exit that runs no destructors.
     pub fn kill(&self) {
-        for child in self.server().into_iter().chain(self.redis()) {
-            // Nobody is left to be told.
-            let _ = child.kill();
+        // Errors: nobody is left to be told.
+        if let Some(server) = self.server.get() {
+            let _ = server.kill();
         }
-        if let Some(redis) = &self.redis {
-            let _ = std::fs::remove_dir_all(redis.folder());
+        if let Some(redis) = self.redis().take() {
+            if let Some(process) = redis.process() {
+                let _ = process.kill();
+            }
+            drop(redis);
         }
     }
 
     /// The server, to be observed.
     pub fn observed_server(&self) -> Option<Observed> {
-        self.server().map(|child| Observed::process(child.pid()))
+        self.server.get().map(|child| Observed::process(child.pid()))
     }
 
     /// Redis, to be observed.
     pub fn observed_redis(&self) -> Option<Observed> {
-        self.redis().map(|child| Observed::process(child.pid()))
+        let redis = self.redis();
+        redis.as_ref()?.process().map(|child| Observed::process(child.pid()))
     }
 }
 
@@ -174,19 +189,5 @@ impl ReadyLine {
                 certificate,
             }),
         })
-    }
-}
-
-fn start_server(program: &ServerProgram, redis: &RedisUrl) -> Result<(Child, ReadyLine), StackError> {
-    let server = Launch::new("lastmile-server", program.path())
-        .arguments(["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0"])
-        .arguments(["--database", "sqlite::memory:"])
-        // Not as an argument: everyone on the machine can read those, and there may be a password in it.
-        .environment("LASTMILE_REDIS", redis.with_password())
-        .spawn()?;
-    let line = server.read_line(READY_PATIENCE)?;
-    match serde_json::from_str::<ReadyLine>(&line) {
-        Ok(ready) if ready.ready => Ok((server, ready)),
-        _ => Err(StackError::ReadyLine { line }),
     }
 }

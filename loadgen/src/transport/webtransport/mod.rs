@@ -99,6 +99,8 @@ impl WebTransport {
             );
         }
         let outcome = until_stopped(stop, &mut sessions).await;
+        // First: or they would take our own goodbye for the server's.
+        sessions.shutdown().await;
         say_goodbye(&endpoints).await;
         outcome
     }

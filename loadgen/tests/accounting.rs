@@ -1,0 +1,94 @@
+//! What becomes of every message is counted exactly, on every protocol.
+
+mod support;
+
+use std::thread;
+
+use lastmile_reports::schema::Accounting;
+use support::stub::{Action, Stub};
+use support::{case, measure};
+
+const WARMUP: usize = 40;
+const MEASURED: usize = 200;
+const SUBSCRIBERS: u64 = 5;
+
+fn script(number: usize) -> Action {
+    match number {
+        // Nothing of the warm-up counts.
+        5 => Action::Lose,
+        10 => Action::Twice,
+        15 => Action::AfterTheNext,
+        20 => Action::Damage,
+        _ if number < WARMUP => Action::Deliver,
+        _ => match number - WARMUP {
+            10 | 11 => Action::Lose,
+            20 => Action::Twice,
+            30 | 32 | 34 => Action::AfterTheNext,
+            40 => Action::Damage,
+            150 => Action::CloseFirst,
+            _ => Action::Deliver,
+        },
+    }
+}
+
+#[test]
+fn every_loss_duplicate_reordering_and_damage_is_counted_on_every_protocol() {
+    thread::scope(|scope| {
+        for (protocol, goodbye) in [
+            ("ws", "the server closed the connection with code 1013: too slow"),
+            ("sse", "the server ended the stream"),
+            ("wt-stream", "the server closed the connection with code 1013: too slow"),
+            ("wt-streams", "the server closed the connection with code 1013: too slow"),
+            ("wt-datagram", "the server closed the connection with code 1013: too slow"),
+        ] {
+            scope.spawn(move || counted_exactly(protocol, goodbye));
+        }
+    });
+}
+
+fn counted_exactly(protocol: &str, goodbye: &str) {
+    // A stub of its own: the script counts from the first message.
+    let stub = Stub::start(script);
+    let flags = "--connections 5 --rate 200 --warmup 200ms --duration 1s --protocols";
+    let flags: Vec<&str> = flags.split(' ').chain([protocol]).collect();
+    let result = measure(&stub, &flags);
+    let case = case(&result, protocol);
+
+    let expected = MEASURED as u64 * SUBSCRIBERS;
+    // Two lost, one damaged for each; the first one gets nothing from number 150 on.
+    let lost = 3 * SUBSCRIBERS + (MEASURED as u64 - 150);
+    let counted = Accounting {
+        expected,
+        delivered: expected - lost,
+        lost,
+        duplicated: SUBSCRIBERS,
+        reordered: 3 * SUBSCRIBERS,
+        corrupt: SUBSCRIBERS,
+    };
+    assert_eq!(case.accounting, counted, "{protocol}: {:?}", case.errors);
+    let told = |words: &str| case.errors.iter().find(|(error, _)| error == words).map(|(_, count)| *count);
+    assert_eq!(told(goodbye), Some(1), "{protocol}: {:?}", case.errors);
+    let damaged = told("a message arrived with other bytes than were published");
+    assert_eq!(damaged, Some(SUBSCRIBERS), "{protocol}: {:?}", case.errors);
+    assert_eq!((case.published, case.connections, case.out_of_range), (MEASURED as u64, 5, 0));
+    assert!(!case.interrupted && !result.interrupted);
+    assert_eq!(case.timeline.iter().map(|point| point.delivered).sum::<u64>(), expected - lost);
+}
+
+#[test]
+fn without_faults_everything_is_delivered_by_all_protocols_of_one_run() {
+    let stub = Stub::start(|_| Action::Deliver);
+    let flags = "--connections 20 --rate 100 --warmup 100ms --duration 500ms --threads 3 --arrivals poisson";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let result = measure(&stub, &flags);
+    let names: Vec<&str> = result.cases.iter().map(|case| case.protocol.as_str()).collect();
+    assert_eq!(names, ["ws", "sse", "wt-stream", "wt-streams", "wt-datagram"]);
+    for case in &result.cases {
+        let Accounting { expected, delivered, lost, duplicated, corrupt, .. } = case.accounting;
+        assert_eq!(expected, case.published * 20, "{}", case.protocol);
+        assert_eq!((delivered, lost, duplicated, corrupt), (expected, 0, 0, 0), "{case:?}");
+        assert_eq!(case.errors, [], "{}", case.protocol);
+        let service = case.service_latency_us.p50.unwrap();
+        assert!(case.latency_us.p50.unwrap() >= service * 0.99, "{}", case.protocol);
+    }
+}

@@ -1,0 +1,255 @@
+//! Whole runs of the real server: to their end, interrupted, and with a child that dies. None leaves anything.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lastmile_processes::PrivateRedis;
+use lastmile_reports::schema::RunResult;
+use rustix::process::{Pid, Signal, kill_process};
+use support::stub::{Action, Stub};
+use support::{case, finish, lastmile, result_of, server_program, start, text};
+
+/// A place of its own for a run: everything it starts can be told from everything else by this path.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("lm-").tempdir().unwrap();
+        fs::create_dir(folder.path().join("temporary")).unwrap();
+        std::os::unix::fs::symlink(server_program(), folder.path().join("lastmile-server")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn start(&self, flags: &str) -> Child {
+        let mut command = lastmile(&["run", "--out", "out"]);
+        command.args(flags.split(' ')).current_dir(self.path());
+        command.env("LASTMILE_SERVER_BIN", self.path().join("lastmile-server"));
+        command.env("TMPDIR", self.path().join("temporary")).spawn().unwrap()
+    }
+
+    /// What a run started and is still there: pid and command line.
+    fn processes(&self) -> Vec<(i32, String)> {
+        let path = self.path().to_string_lossy().into_owned();
+        let pids = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_string_lossy().parse::<i32>().ok());
+        let belongs = pids.filter_map(|pid| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+            let command = text(&command).replace('\0', " ");
+            // The run itself works in the place, its children name it or work below it.
+            let below = folder.starts_with(self.path().join("temporary"));
+            (below || command.starts_with(&path)).then_some((pid, command))
+        });
+        belongs.collect()
+    }
+
+    /// Nothing is left: no process, no socket, no folder.
+    #[track_caller]
+    fn assert_clean(&self) {
+        assert_eq!(self.processes(), []);
+        let left: Vec<PathBuf> =
+            fs::read_dir(self.path().join("temporary")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    fn written(&self) -> RunResult {
+        lastmile_reports::store::read(&self.path().join("out/result.json")).unwrap()
+    }
+}
+
+/// Waits for something that is bound to happen; a run that ends before, fails the test with what it said.
+#[track_caller]
+fn wait_for(child: &mut Child, what: &str, mut happened: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !happened() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before {what}");
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// How many publishes a Redis has seen.
+fn publishes(redis: &PrivateRedis) -> u64 {
+    let reply = redis.command(&[b"INFO", b"commandstats"]).unwrap();
+    let statistics = text(reply.bytes().unwrap());
+    let calls = statistics.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls="));
+    calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+#[track_caller]
+fn assert_exit(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}: {}", output.status, text(&output.stderr));
+}
+
+#[test]
+fn a_run_measures_all_protocols_of_the_real_server_and_leaves_only_its_results() {
+    let place = Place::new();
+    let flags = "--connections 8 --rate 50 --warmup 200ms --duration 1s";
+    let output = finish(place.start(flags));
+    assert_exit(&output, 0);
+    let result = place.written();
+    assert_eq!(result.cases.len(), 5);
+    for case in &result.cases {
+        let accounting = case.accounting;
+        assert_eq!(accounting.expected, 400, "{}", case.protocol);
+        assert_eq!(accounting.delivered + accounting.lost, 400, "{}", case.protocol);
+        if case.protocol != "wt-datagram" {
+            assert_eq!((accounting.lost, accounting.duplicated, accounting.corrupt), (0, 0, 0), "{case:?}");
+        }
+        assert!(case.server.cpu_us_per_delivery.unwrap() > 0.0, "{}", case.protocol);
+        assert!(case.redis.unwrap().cpu_s.unwrap() > 0.0, "{}", case.protocol);
+        assert_eq!(case.errors, [], "{}", case.protocol);
+    }
+    let versions: Vec<&str> = result.environment.versions.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(versions, ["lastmile", "lastmile-server", "redis-server"]);
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("wt-datagram") && stdout.contains("Report: out/report.html"), "{stdout}");
+    assert!(output.stderr.is_empty(), "silent without a terminal: {}", text(&output.stderr));
+    assert!(place.path().join("out/report.html").is_file());
+    place.assert_clean();
+}
+
+#[test]
+fn the_newest_result_is_always_under_the_same_name() {
+    let place = Place::new();
+    let run = || {
+        let mut command = lastmile(&["run", "--protocols", "ws", "--connections", "1", "--warmup", "0s"]);
+        command.args(["--duration", "100ms", "--json"]).current_dir(place.path());
+        command.env("LASTMILE_SERVER_BIN", place.path().join("lastmile-server"));
+        let output = command.output().unwrap();
+        assert_exit(&output, 0);
+        result_of(&output)
+    };
+    let latest = place.path().join("results/latest");
+    for _ in 0..2 {
+        let result = run();
+        let newest = lastmile_reports::store::read(&latest.join("result.json")).unwrap();
+        assert_eq!(newest, result);
+        assert!(fs::read_link(&latest).unwrap().is_relative());
+    }
+    assert_eq!(fs::read_dir(place.path().join("results")).unwrap().count(), 3);
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_measured_and_leaves_no_process() {
+    let place = Place::new();
+    let redis = PrivateRedis::start().unwrap();
+    let flags = format!("--redis {} --rate 100 --connections 5 --warmup 0s --duration 60s", redis.url());
+    let mut child = place.start(&flags);
+    wait_for(&mut child, "the first messages", || publishes(&redis) >= 50);
+    assert!(!place.processes().is_empty(), "the test must see what it is about to miss");
+    signal(&child, Signal::INT);
+    let output = finish(child);
+    assert_exit(&output, 130);
+    let result = place.written();
+    assert!(result.interrupted);
+    assert_eq!(result.cases.len(), 1, "only the first protocol had begun");
+    let case = &result.cases[0];
+    assert!(case.interrupted && case.published >= 50 && case.duration_s < 60.0, "{case:?}");
+    assert_eq!(case.accounting.expected, case.published * 5);
+    assert_eq!(case.accounting.lost, 0, "what was under way was waited for");
+    assert!(place.path().join("out/report.html").is_file());
+    place.assert_clean();
+}
+
+#[test]
+fn a_termination_before_anything_was_measured_leaves_nothing_at_all() {
+    let place = Place::new();
+    let redis = PrivateRedis::start().unwrap();
+    let flags = format!("--redis {} --warmup 60s", redis.url());
+    let mut child = place.start(&flags);
+    wait_for(&mut child, "the first message", || publishes(&redis) > 0);
+    signal(&child, Signal::TERM);
+    assert_exit(&finish(child), 130);
+    assert!(!place.path().join("out").exists());
+    place.assert_clean();
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once_and_still_leaves_no_process() {
+    let place = Place::new();
+    let mut child = place.start("--warmup 60s");
+    // A paused server would hold up a polite end.
+    wait_for(&mut child, "the server", || place.processes().len() == 2);
+    for (pid, _) in place.processes() {
+        let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP);
+    }
+    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
+    assert_exit(&finish(child), 130);
+    place.assert_clean();
+}
+
+#[test]
+fn a_server_that_dies_is_named_with_its_log_and_finished_cases_are_kept() {
+    let place = Place::new();
+    let redis = PrivateRedis::start().unwrap();
+    let flags = format!(
+        "--redis {} --protocols ws,sse --rate 100 --connections 5 --warmup 0s --duration 1s",
+        redis.url()
+    );
+    let mut child = place.start(&flags);
+    wait_for(&mut child, "the second protocol", || publishes(&redis) > 110);
+    let servers = place.processes();
+    let [(pid, _)] = servers[..] else { panic!("one server was expected: {servers:?}") };
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let output = finish(child);
+    assert_exit(&output, 3);
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("sse: lastmile-server ended unexpectedly (signal: 9"), "{stderr}");
+    let result = place.written();
+    assert_eq!(case(&result, "ws").accounting.delivered, 500);
+    assert_eq!(result.cases.len(), 1);
+    place.assert_clean();
+}
+
+#[test]
+fn a_redis_that_dies_is_named() {
+    let place = Place::new();
+    let mut child = place.start("--protocols ws --rate 100 --warmup 60s");
+    let mut redis = None;
+    wait_for(&mut child, "Redis and the server", || {
+        let processes = place.processes();
+        redis = processes.iter().find(|(_, command)| command.contains("redis-server")).map(|(pid, _)| *pid);
+        processes.len() == 2 && redis.is_some()
+    });
+    kill_process(Pid::from_raw(redis.unwrap()).unwrap(), Signal::KILL).unwrap();
+    let output = finish(child);
+    let stderr = text(&output.stderr);
+    assert!(matches!(output.status.code(), Some(2 | 3)), "{}: {stderr}", output.status);
+    assert!(stderr.contains("redis-server") || stderr.contains("Redis"), "{stderr}");
+    place.assert_clean();
+}
+
+#[test]
+fn an_interrupt_works_the_same_on_a_foreign_target() {
+    let stub = Stub::start(|_| Action::Deliver);
+    let folder = tempfile::tempdir().unwrap();
+    let flags = "--protocols wt-datagram --rate 100 --connections 3 --warmup 0s --duration 60s";
+    let child = start(&stub, &flags.split(' ').collect::<Vec<_>>(), folder.path());
+    stub.wait_for_publishes(60);
+    signal(&child, Signal::INT);
+    let output = finish(child);
+    assert_exit(&output, 130);
+    let result = result_of(&output);
+    let case = case(&result, "wt-datagram");
+    assert!(result.interrupted && case.interrupted);
+    assert_eq!(case.accounting.expected, case.published * 3);
+    assert_eq!(case.accounting.lost, 0);
+}

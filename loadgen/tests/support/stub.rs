@@ -1,0 +1,281 @@
+//! A Redis and a server in one, inside the test's process: what is published goes to every subscriber of any
+//! protocol, except for what the script does to it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use lastmile_wire::sse::{EVENT_MESSAGE, RETRY_LINE, append_event};
+use lastmile_wire::websocket::{CloseCode, Opcode, accept_key, append_frame, close_payload};
+
+use super::webtransport_stub;
+
+/// What happens to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is delivered.
+    Deliver,
+    /// Nobody gets it.
+    Lose,
+    /// Everybody gets it twice.
+    Twice,
+    /// It is delivered after the next one.
+    AfterTheNext,
+    /// Its last byte is another.
+    Damage,
+    /// Everything stands still for so long before it is delivered.
+    Freeze(Duration),
+    /// The first subscriber is told that it is too slow, and closed; the others get the message.
+    CloseFirst,
+}
+
+/// What happens to the message that is published as number `n`, from 0.
+pub type Script = fn(n: usize) -> Action;
+
+/// Where a subscriber's messages go.
+pub trait Subscriber: Send {
+    /// Delivers a message; an error ends the subscriber.
+    fn deliver(&mut self, message: &[u8]) -> std::io::Result<()>;
+    /// Closes it as too slow.
+    fn close(&mut self);
+}
+
+/// Subscribers of all protocols.
+pub type Subscribers = Arc<Mutex<Vec<Option<Box<dyn Subscriber>>>>>;
+
+/// The running stub. Its threads end with the test's process, its sockets when it is dropped.
+pub struct Stub {
+    pub redis: SocketAddr,
+    pub http: SocketAddr,
+    pub webtransport: SocketAddr,
+    shared: Arc<Shared>,
+    _webtransport: webtransport_stub::Handle,
+}
+
+struct Shared {
+    subscribers: Subscribers,
+    /// Redis reads nothing while this is set.
+    redis_stands_still: AtomicBool,
+    published: (Mutex<usize>, Condvar),
+}
+
+impl Stub {
+    pub fn start(script: Script) -> Self {
+        let shared = Arc::new(Shared {
+            subscribers: Subscribers::default(),
+            redis_stands_still: AtomicBool::new(false),
+            published: Default::default(),
+        });
+        let (published, to_deliver) = channel();
+        let redis = listen(&shared, move |shared, socket| {
+            let published = published.clone();
+            thread::spawn(move || serve_redis(socket, &published, &shared));
+        });
+        let http = listen(&shared, |shared, socket| {
+            thread::spawn(move || serve_http(socket, &shared.subscribers));
+        });
+        let subscribers = Arc::clone(&shared.subscribers);
+        thread::spawn(move || deliver(&to_deliver, script, &subscribers));
+        let webtransport = webtransport_stub::start(Arc::clone(&shared.subscribers));
+        Self { redis, http, webtransport: webtransport.address, shared, _webtransport: webtransport }
+    }
+
+    /// What tells `lastmile run` to measure this.
+    pub fn flags(&self) -> Vec<String> {
+        vec![
+            "--redis".into(),
+            format!("redis://{}", self.redis),
+            "--target".into(),
+            format!("http://{}", self.http),
+            "--target".into(),
+            format!("https://{}", self.webtransport),
+        ]
+    }
+
+    /// Waits until so many messages have been published.
+    pub fn wait_for_publishes(&self, count: usize) {
+        let (published, changed) = &self.shared.published;
+        drop(changed.wait_while(published.lock().unwrap(), |published| *published < count).unwrap());
+    }
+
+    /// From now on Redis reads nothing for `how_long`.
+    pub fn stop_redis_for(&self, how_long: Duration) {
+        self.shared.redis_stands_still.store(true, Ordering::SeqCst);
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || {
+            thread::sleep(how_long);
+            shared.redis_stands_still.store(false, Ordering::SeqCst);
+        });
+    }
+}
+
+fn listen(shared: &Arc<Shared>, serve: impl Fn(Arc<Shared>, TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        while let Ok((socket, _)) = listener.accept() {
+            socket.set_nodelay(true).unwrap();
+            serve(Arc::clone(&shared), socket);
+        }
+    });
+    address
+}
+
+fn deliver(to_deliver: &Receiver<Vec<u8>>, script: Script, subscribers: &Subscribers) {
+    let mut held = None;
+    for (number, mut message) in to_deliver.iter().enumerate() {
+        let action = script(number);
+        match action {
+            Action::Freeze(how_long) => thread::sleep(how_long),
+            Action::Damage => *message.last_mut().unwrap() = b'!',
+            Action::CloseFirst => {
+                let mut subscribers = subscribers.lock().unwrap();
+                let first = subscribers.iter_mut().find(|place| place.is_some());
+                first.and_then(Option::take).expect("someone is attached").close();
+            }
+            _ => {}
+        }
+        let mut outgoing = Vec::new();
+        match action {
+            Action::Lose => {}
+            Action::AfterTheNext => {
+                held = Some(message);
+                continue;
+            }
+            Action::Twice => outgoing.extend([message.clone(), message]),
+            _ => outgoing.push(message),
+        }
+        outgoing.extend(held.take());
+        for message in &outgoing {
+            for place in subscribers.lock().unwrap().iter_mut() {
+                if place.as_mut().is_some_and(|subscriber| subscriber.deliver(message).is_err()) {
+                    *place = None;
+                }
+            }
+        }
+    }
+}
+
+fn serve_redis(socket: TcpStream, published: &Sender<Vec<u8>>, shared: &Shared) {
+    let mut reader = BufReader::new(socket);
+    while let Some(command) = read_command(&mut reader) {
+        while shared.redis_stands_still.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let answer: &[u8] = match command[0].as_slice() {
+            b"PING" => b"+PONG\r\n",
+            b"PUBLISH" => {
+                published.send(command[2].clone()).unwrap();
+                *shared.published.0.lock().unwrap() += 1;
+                shared.published.1.notify_all();
+                b":1\r\n"
+            }
+            _ => b"+OK\r\n",
+        };
+        if reader.get_mut().write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_command(reader: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let parts: usize = line.strip_prefix('*')?.trim_end().parse().unwrap();
+    let mut command = Vec::new();
+    for _ in 0..parts {
+        line.clear();
+        reader.read_line(&mut line).ok()?;
+        let length: usize = line.strip_prefix('$')?.trim_end().parse().unwrap();
+        let mut part = vec![0; length + 2];
+        reader.read_exact(&mut part).ok()?;
+        part.truncate(length);
+        command.push(part);
+    }
+    Some(command)
+}
+
+fn serve_http(socket: TcpStream, subscribers: &Subscribers) {
+    let mut reader = BufReader::new(socket);
+    let mut path = String::new();
+    let mut key = String::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        if let Some(rest) = line.strip_prefix("GET ") {
+            rest.split(' ').next().unwrap().clone_into(&mut path);
+        } else if let Some(value) = line.strip_prefix("Sec-WebSocket-Key: ") {
+            value.trim().clone_into(&mut key);
+        } else if line == "\r\n" {
+            break;
+        }
+    }
+    let mut socket = reader.get_ref().try_clone().unwrap();
+    let (head, subscriber): (String, Box<dyn Subscriber>) = if path == "/ws/crash" {
+        let accept = accept_key(key.as_bytes());
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        (head, Box::new(WebSocketSubscriber(socket.try_clone().unwrap())))
+    } else if path == "/sse/crash" {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        (head.into(), Box::new(EventSubscriber(socket.try_clone().unwrap())))
+    } else {
+        let _ = socket.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno game");
+        return;
+    };
+    {
+        // Registered before the answer can be seen: whoever sees it is attached.
+        let mut subscribers = subscribers.lock().unwrap();
+        socket.write_all(head.as_bytes()).unwrap();
+        subscribers.push(Some(subscriber));
+    }
+    // Whatever a client says, until it goes.
+    let _ = std::io::copy(&mut reader, &mut std::io::sink());
+}
+
+struct WebSocketSubscriber(TcpStream);
+
+impl Subscriber for WebSocketSubscriber {
+    fn deliver(&mut self, message: &[u8]) -> std::io::Result<()> {
+        let mut frames = Vec::new();
+        // A ping now and then, which is no message.
+        append_frame(&mut frames, Opcode::Ping, b"?");
+        append_frame(&mut frames, Opcode::Text, message);
+        self.0.write_all(&frames)
+    }
+
+    fn close(&mut self) {
+        let mut frame = Vec::new();
+        append_frame(&mut frame, Opcode::Close, &close_payload(CloseCode::TooSlow, "too slow"));
+        let _ = self.0.write_all(&frame);
+    }
+}
+
+/// Events in chunks of the transfer coding that end anywhere, written in pieces that end elsewhere.
+struct EventSubscriber(TcpStream);
+
+impl Subscriber for EventSubscriber {
+    fn deliver(&mut self, message: &[u8]) -> std::io::Result<()> {
+        let mut event = RETRY_LINE.to_vec();
+        append_event(&mut event, EVENT_MESSAGE, Some(1), message);
+        let mut coded = Vec::new();
+        for chunk in event.chunks(101) {
+            coded.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            coded.extend_from_slice(chunk);
+            coded.extend_from_slice(b"\r\n");
+        }
+        coded.chunks(67).try_for_each(|piece| self.0.write_all(piece))
+    }
+
+    fn close(&mut self) {
+        let _ = self.0.write_all(b"0\r\n\r\n");
+    }
+}
