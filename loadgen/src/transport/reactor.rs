@@ -387,3 +387,110 @@ impl Address {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::thread;
+
+    use lastmile_wire::sse::{EVENT_INITIAL, EVENT_MESSAGE, RETRY_LINE, append_event, heartbeat};
+
+    use super::*;
+    use crate::transport::HttpServer;
+    use crate::transport::sse::ServerSentEvents;
+
+    /// Keeps what it is told, and ends the drive with the first subscriber.
+    struct Told {
+        stop: Arc<Stop>,
+        messages: Vec<String>,
+        attached: usize,
+        reason: String,
+    }
+
+    impl Sink for Told {
+        fn attached(&mut self, _subscriber: usize, _took_ns: u64) {
+            self.attached += 1;
+        }
+        fn receipt(&mut self, _subscriber: usize, _received_ns: u64, message: &[u8]) {
+            assert_eq!(self.attached, 1, "a message before the attachment");
+            self.messages.push(String::from_utf8_lossy(message).into_owned());
+        }
+        fn ended(&mut self, _subscriber: usize, reason: &str) {
+            reason.clone_into(&mut self.reason);
+            self.stop.say();
+        }
+        fn batch_end(&mut self) {}
+    }
+
+    /// What one subscriber of an event stream is told when the server's bytes come in pieces of `size`.
+    fn told(answer: &[u8], size: usize) -> Result<Told, AttachError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = HttpServer { address, host: address.to_string() };
+        let transport = StreamTransport {
+            framing: ServerSentEvents::new(server, "/sse/crash".into()),
+            address: Address::Tcp(address),
+        };
+        let stop = Arc::new(Stop::new().unwrap());
+        let sink = Told { stop: Arc::clone(&stop), messages: vec![], attached: 0, reason: String::new() };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut socket = listener.accept().unwrap().0;
+                socket.set_nodelay(true).unwrap();
+                let mut request = [0; 1024];
+                assert!(socket.read(&mut request).unwrap() > 0);
+                for piece in answer.chunks(size) {
+                    // A client that has refused the answer no longer listens.
+                    if socket.write_all(piece).is_err() {
+                        return;
+                    }
+                }
+            });
+            transport.drive(1, Pace { connecting: 1 }, &stop, sink)
+        })
+    }
+
+    #[test]
+    fn an_event_stream_means_the_same_however_it_is_cut_and_coded() {
+        let mut body = RETRY_LINE.to_vec();
+        append_event(&mut body, EVENT_INITIAL, Some(6), br#"{"round_id":6}"#);
+        body.extend_from_slice(&heartbeat(1));
+        append_event(&mut body, EVENT_MESSAGE, Some(7), br#"{"round_id":7}"#);
+        body.extend_from_slice(b"data: in\r\ndata: lines\r\n\r\n");
+        let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+        let plain = [head, b"\r\n".as_slice(), &body].concat();
+        let mut coded = [head, b"Transfer-Encoding: chunked\r\n\r\n".as_slice()].concat();
+        for chunk in body.chunks(10) {
+            coded.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            coded.extend_from_slice(chunk);
+            coded.extend_from_slice(b"\r\n");
+        }
+        coded.extend_from_slice(b"0\r\n\r\n");
+        for size in (1..40).chain([plain.len(), coded.len()]) {
+            for (answer, end) in [
+                (&plain, "the server closed the connection without a word"),
+                (&coded, "the server ended the stream"),
+            ] {
+                let told = told(answer, size).unwrap();
+                let expected = [r#"{"round_id":6}"#, r#"{"round_id":7}"#, "in\nlines"];
+                assert_eq!(
+                    (told.messages.as_slice(), told.reason.as_str()),
+                    (&expected.map(String::from)[..], end)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_status_and_body_however_it_is_cut() {
+        let answer = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 9\r\n\r\nslow down";
+        for size in [1, 20, answer.len()] {
+            let Err(error) = told(answer, size) else { panic!("attached in pieces of {size}") };
+            assert!(error.to_string().ends_with("with status 429: slow down"), "{error}");
+        }
+        let Err(error) = told(&answer[..30], 30) else { panic!("attached to half an answer") };
+        assert!(matches!(error, AttachError::Closed { .. }), "{error}");
+    }
+}
