@@ -107,6 +107,12 @@ impl Subscriber {
         round_id(&self.next().await)
     }
 
+    /// The next round, without a limit of time of its own: for crowds, where that would cost too much.
+    pub async fn next_patiently(&mut self) -> Bytes {
+        let next = self.client.next().await;
+        next.unwrap_or_else(|end| panic!("{:?}: ended instead of a round: {end:?}", self.way))
+    }
+
     /// The next round, or how the stream ended.
     pub async fn next_or_end(&mut self) -> Result<Bytes, End> {
         soon(&format!("{:?}: a round", self.way), self.client.next()).await
