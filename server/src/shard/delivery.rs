@@ -25,8 +25,7 @@ impl Shard {
         let mut early = std::mem::take(&mut joining.early);
         let attached = joining.attached.take();
 
-        let group = self.groups.find(GroupKey { subscription, framing, kind });
-        self.enter_group(key, group);
+        self.enter_group(key, GroupKey { subscription, framing, kind });
         self.counters().protocol(protocol_of(framing)).connections.add(1);
         if let Some(attached) = attached {
             // Whoever waited for this may have gone; its reader's drop tells us.
@@ -41,9 +40,12 @@ impl Shard {
         self.hear_early(key, &mut early);
     }
 
-    fn enter_group(&mut self, key: MemberKey, id: GroupId) {
-        // A queue's pending rounds are older than the newcomer: they go to those who were there before.
+    fn enter_group(&mut self, key: MemberKey, group: GroupKey) {
+        // A queue's pending rounds are older than the newcomer: they go to those who were there before. That may
+        // close the last of them and end the group, which is why it is looked for again.
+        let id = self.groups.find(group.clone());
         self.deliver_to_queues(id);
+        let id = self.groups.find(group);
         let Some(group) = self.groups.get_mut(id) else { return };
         let position = match &mut group.members {
             GroupMembers::Streams(streams) => streams.enter(key.slot),
@@ -160,5 +162,83 @@ impl Shard {
         let progress = streams.write_to(position, &mut self.members, metrics)?;
         self.set_watch_for_writing(key, progress == Progress::Waiting);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lastmile_wire::request::Topic;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use super::*;
+    use crate::catalog::{Catalog, Subscription};
+    use crate::hub::{HubInput, HubSender};
+    use crate::metrics::Metrics;
+    use crate::published::Framing;
+    use crate::shard::{QueueReader, ShardId, ShardInput, ShardSender, ShardSettings};
+
+    /// A shard that a test moves step by step.
+    struct Bench {
+        shard: Shard,
+        sender: ShardSender,
+        inbox: UnboundedReceiver<ShardInput>,
+        asked: UnboundedReceiver<HubInput>,
+        subscription: Subscription,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
+            let second = Duration::from_secs(1);
+            let settings = ShardSettings { backlog_bytes: 100, heartbeat: second, idle_limit: second };
+            let (hub, asked) = HubSender::channel();
+            let shard = Shard::new(ShardId(0), 1, settings, hub, Arc::new(Metrics::new(1))).expect("a shard");
+            let (sender, inbox) = ShardSender::channel();
+            let subscription = catalog.resolve(&Topic::Game("crash".to_owned())).expect("the game");
+            Self { shard, sender, inbox, asked, subscription }
+        }
+
+        /// Makes the shard ask the hub for a newcomer; gives its name.
+        fn ask(&mut self) -> MemberKey {
+            self.shard.take(self.inbox.try_recv().expect("a join"));
+            let Ok(HubInput::Attach { member, .. }) = self.asked.try_recv() else { panic!("nothing asked") };
+            member
+        }
+
+        fn publish(&mut self, round_id: u64) {
+            let game = self.subscription.games()[0];
+            let payload = Bytes::from(format!("{round_id}"));
+            self.shard.take(ShardInput::Round(Arc::new(Published::new(game, round_id, payload, 0))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_stays_when_the_last_member_before_it_is_closed_on_its_arrival() {
+        let mut bench = Bench::new();
+        let join = |bench: &Bench| {
+            let (sender, subscription) = (bench.sender.clone(), bench.subscription.clone());
+            tokio::spawn(async move { QueueReader::join(&sender, Framing::Bare, subscription).await })
+        };
+        let first = join(&bench);
+        tokio::task::yield_now().await;
+        let member = bench.ask();
+        bench.shard.take(ShardInput::Attached { member, latest: Vec::new() });
+        let gone = first.await.expect("a task").expect("a reader");
+
+        let second = join(&bench);
+        tokio::task::yield_now().await;
+        let member = bench.ask();
+        // The first has gone, which the shard finds out when it delivers what came before the second.
+        drop(gone);
+        bench.publish(1);
+        bench.shard.take(ShardInput::Attached { member, latest: Vec::new() });
+        let mut reader = second.await.expect("a task").expect("a reader");
+        bench.publish(2);
+        bench.shard.take_turn();
+        let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
+        let Ok(Ok(Batch::Each(rounds))) = next else { panic!("not a bare round: {next:?}") };
+        assert_eq!(*rounds, [Bytes::from_static(b"2")]);
     }
 }
