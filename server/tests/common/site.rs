@@ -67,7 +67,7 @@ pub fn metric(text: &str, name: &str) -> u64 {
 }
 
 /// Runs a test body against a plain server and against one that speaks TLS.
-pub fn every_way(flags: &[&str], body: impl AsyncFn(&Site)) {
+pub fn every_way(flags: &[&str], mut body: impl AsyncFnMut(&Site)) {
     for tls in [&[][..], &["--tls", "self-signed"]] {
         let site = Site::start(&[flags, tls].concat());
         run(body(&site));

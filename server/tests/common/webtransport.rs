@@ -25,6 +25,7 @@ struct Session {
     /// Everything comes on one stream.
     one_stream: bool,
     bytes: Vec<u8>,
+    buffer: Box<[u8]>,
     /// Its socket.
     _endpoint: Endpoint<endpoint_side::Client>,
 }
@@ -43,7 +44,14 @@ pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, Str
     let url = format!("https://{}{target}", place.webtransport);
     let connection = endpoint.connect(url).await.map_err(|error| error.to_string())?;
     let one_stream = !target.contains("delivery=");
-    Ok(Box::new(Session { connection, stream: None, one_stream, bytes: Vec::new(), _endpoint: endpoint }))
+    Ok(Box::new(Session {
+        connection,
+        stream: None,
+        one_stream,
+        bytes: Vec::new(),
+        buffer: vec![0; 16 * 1024].into_boxed_slice(),
+        _endpoint: endpoint,
+    }))
 }
 
 impl Session {
@@ -60,9 +68,8 @@ impl Session {
                 self.bytes.drain(..used);
                 return Some(payload);
             }
-            let mut buffer = [0; 16 * 1024];
-            let count = stream.read(&mut buffer).await.ok()??;
-            self.bytes.extend_from_slice(&buffer[..count]);
+            let count = stream.read(&mut self.buffer).await.ok()??;
+            self.bytes.extend_from_slice(&self.buffer[..count]);
         }
     }
 
@@ -73,9 +80,8 @@ impl Session {
             stream = self.connection.accept_uni() => {
                 let mut stream = stream.ok()?;
                 let mut round = Vec::new();
-                let mut buffer = [0; 16 * 1024];
-                while let Some(count) = stream.read(&mut buffer).await.ok()? {
-                    round.extend_from_slice(&buffer[..count]);
+                while let Some(count) = stream.read(&mut self.buffer).await.ok()? {
+                    round.extend_from_slice(&self.buffer[..count]);
                 }
                 Some(round.into())
             }
