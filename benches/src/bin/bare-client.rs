@@ -66,7 +66,9 @@ fn options() -> Result<Options, String> {
             "--pid" => options.pid = value.parse().map_err(wrong)?,
             "--path" => options.path = value,
             "--connections" => options.connections = value.parse().map_err(wrong)?,
-            "--seconds" => options.seconds = value.parse().map_err(|_| format!("{name} {value} is no number"))?,
+            "--seconds" => {
+                options.seconds = value.parse().map_err(|_| format!("{name} {value} is no number"))?
+            }
             "--payload" => options.payload = value.parse().map_err(wrong)?,
             "--in-flight" => options.in_flight = Some(value.parse().map_err(wrong)?),
             "--rate" => options.rate = value.parse().map_err(|_| format!("{name} {value} is no number"))?,

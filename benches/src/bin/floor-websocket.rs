@@ -40,7 +40,11 @@ fn options() -> Result<Options, String> {
             "--redis" => options.redis = arguments.next().ok_or("--redis needs the path of a socket")?,
             "--listen" => options.listen = arguments.next().ok_or("--listen needs an address")?,
             "--join" => options.join = true,
-            other => return Err(format!("unknown argument {other}; use --redis SOCKET [--listen ADDRESS] [--join]")),
+            other => {
+                return Err(format!(
+                    "unknown argument {other}; use --redis SOCKET [--listen ADDRESS] [--join]"
+                ));
+            }
         }
     }
     if options.redis.is_empty() {
@@ -65,7 +69,11 @@ fn serve(options: &Options) -> io::Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     epoll::add(&epoll, &redis, EventData::new_u64(REDIS), EventFlags::IN)?;
-    println!("{{\"ready\":true,\"pid\":{},\"http\":\"{}\",\"tls\":false}}", std::process::id(), listener.local_addr()?);
+    println!(
+        "{{\"ready\":true,\"pid\":{},\"http\":\"{}\",\"tls\":false}}",
+        std::process::id(),
+        listener.local_addr()?
+    );
 
     let mut clients: Vec<Option<TcpStream>> = Vec::new();
     let mut received = Vec::new();
