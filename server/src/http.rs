@@ -28,7 +28,7 @@ use crate::catalog::Catalog;
 use crate::connect::{Connection, Refusal};
 use crate::protocol;
 use crate::published::Framing;
-use crate::shard::{Batch, QueueReader, ShardSender};
+use crate::shard::{QueueReader, ShardSender};
 
 /// Serves HTTP on connections that the entrance hands over.
 #[derive(Debug, Clone)]
@@ -130,9 +130,7 @@ type Reading = (Option<QueueReader>, Duration);
 async fn next_events((reader, heartbeat): Reading) -> Option<(Result<Bytes, Infallible>, Reading)> {
     let mut reader = reader?;
     match tokio::time::timeout(heartbeat, reader.next()).await {
-        Ok(Ok(Batch::Joined(events))) => Some((Ok(events), (Some(reader), heartbeat))),
-        // Events always come joined.
-        Ok(Ok(Batch::Each(events))) => Some((Ok(Bytes::from(events.concat())), (Some(reader), heartbeat))),
+        Ok(Ok(events)) => Some((Ok(events), (Some(reader), heartbeat))),
         Ok(Err(reason)) => Some((Ok(Bytes::from(sse::goodbye(reason.words()))), (None, heartbeat))),
         Err(_) => {
             let unix_seconds =

@@ -1,6 +1,6 @@
 //! A round on its way through the server: its published bytes, and its frames, each encoded once.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use lastmile_wire::{sse, websocket, webtransport};
@@ -16,15 +16,10 @@ pub enum Framing {
     SseEvent,
     /// Behind its length, on a WebTransport stream.
     LengthPrefixed,
-    /// Nothing added: a datagram, or a stream of its own.
-    Bare,
-}
-
-impl Framing {
-    /// Frames may follow each other in one write. The opposite: each travels by itself.
-    pub fn joins(self) -> bool {
-        self != Self::Bare
-    }
+    /// As a whole WebTransport stream of its own, in a connection's first session.
+    UniStream,
+    /// As a WebTransport datagram, in a connection's first session.
+    Datagram,
 }
 
 /// When a subscriber gets a round.
@@ -48,6 +43,8 @@ pub struct Published {
     sse_initial: OnceLock<Bytes>,
     sse_message: OnceLock<Bytes>,
     length_prefixed: OnceLock<Bytes>,
+    uni_stream: OnceLock<Bytes>,
+    datagram: OnceLock<Bytes>,
 }
 
 impl Published {
@@ -62,6 +59,8 @@ impl Published {
             sse_initial: OnceLock::new(),
             sse_message: OnceLock::new(),
             length_prefixed: OnceLock::new(),
+            uni_stream: OnceLock::new(),
+            datagram: OnceLock::new(),
         }
     }
 
@@ -94,7 +93,6 @@ impl Published {
         };
         let sse = |event| encode(&|out| sse::append_event(out, event, Some(self.round_id), &self.payload));
         match (framing, moment) {
-            (Framing::Bare, _) => &self.payload,
             (Framing::WebSocketText, _) => self.websocket.get_or_init(|| {
                 encode(&|out| websocket::append_frame(out, websocket::Opcode::Text, &self.payload))
             }),
@@ -103,8 +101,25 @@ impl Published {
             (Framing::LengthPrefixed, _) => self
                 .length_prefixed
                 .get_or_init(|| encode(&|out| webtransport::append_message(out, &self.payload))),
+            (Framing::UniStream, _) => {
+                self.uni_stream.get_or_init(|| webtransport::uni_stream(0, &self.payload).into())
+            }
+            (Framing::Datagram, _) => {
+                self.datagram.get_or_init(|| webtransport::datagram(0, &self.payload).into())
+            }
         }
     }
+}
+
+/// The frames of `rounds` behind each other.
+pub fn join(rounds: &[Arc<Published>], framing: Framing, moment: Moment) -> Bytes {
+    if let [round] = rounds {
+        return round.frame(framing, moment).clone();
+    }
+    let frames = || rounds.iter().map(|round| round.frame(framing, moment));
+    let mut joined = Vec::with_capacity(frames().map(Bytes::len).sum());
+    frames().for_each(|frame| joined.extend_from_slice(frame));
+    Bytes::from(joined)
 }
 
 #[cfg(test)]
@@ -116,7 +131,8 @@ mod tests {
     fn a_frame_is_encoded_once_and_carries_the_published_bytes() {
         let game = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]).game("crash").unwrap();
         let round = Published::new(game, 7, Bytes::from_static(b"{\"round_id\":7}"), 0);
-        for framing in [Framing::WebSocketText, Framing::SseEvent, Framing::LengthPrefixed, Framing::Bare] {
+        for framing in [Framing::WebSocketText, Framing::SseEvent, Framing::LengthPrefixed, Framing::Datagram]
+        {
             for moment in [Moment::Attach, Moment::Live] {
                 let first = round.frame(framing, moment);
                 assert_eq!(first.as_ptr(), round.frame(framing, moment).as_ptr());

@@ -26,6 +26,29 @@ pub fn read_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     Some((value, length))
 }
 
+/// Type of a WebTransport unidirectional stream, what such a stream begins with (draft-ietf-webtrans-http3,
+/// section 4.2).
+const UNI_STREAM_TYPE: u64 = 0x54;
+
+/// All bytes of a unidirectional stream that carries one round of a session: the stream's type, the session and
+/// the payload.
+pub fn uni_stream(session_id: u64, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(payload.len() + 10);
+    append_varint(&mut out, UNI_STREAM_TYPE);
+    append_varint(&mut out, session_id);
+    out.extend_from_slice(payload);
+    out
+}
+
+/// A QUIC datagram that carries one round of a session: a quarter of the session's number (RFC 9297, section
+/// 2.1) and the payload.
+pub fn datagram(session_id: u64, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(payload.len() + 8);
+    append_varint(&mut out, session_id / 4);
+    out.extend_from_slice(payload);
+    out
+}
+
 /// Appends a round as it travels on a stream.
 pub fn append_message(out: &mut Vec<u8>, payload: &[u8]) {
     out.reserve(payload.len() + 8);

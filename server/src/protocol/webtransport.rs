@@ -1,23 +1,19 @@
-//! WebTransport: sessions over HTTP/3, each taking its frames from a queue of the shard it lives beside.
+//! WebTransport: sessions over HTTP/3. Here they are accepted; their rounds come right from the shard.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lastmile_wire::request::{Delivery, Protocol};
 use rustls::ServerConfig as TlsConfig;
 use tokio::sync::watch;
 use tracing::debug;
 use wtransport::endpoint::IncomingSession;
 use wtransport::endpoint::endpoint_side::Server as ServerSide;
-use wtransport::error::SendDatagramError;
 use wtransport::quinn::{IdleTimeout, TransportConfig};
-use wtransport::{Connection, Endpoint, SendStream, ServerConfig, VarInt};
+use wtransport::{Connection, Endpoint, ServerConfig};
 
-use super::CloseReason;
 use crate::connect::Entrance;
-use crate::published::Framing;
-use crate::shard::{Batch, QueueReader, ShardId, ShardSender};
+use crate::shard::{OpenSession, SessionOutlet, SessionSeat, ShardId, ShardSender};
 
 /// Time a client has from its first packet until its session stands.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -73,14 +69,15 @@ impl Sessions {
 
     async fn serve(self: Arc<Self>, incoming: IncomingSession) {
         match tokio::time::timeout(HANDSHAKE_LIMIT, self.admit(incoming)).await {
-            Ok(Some((connection, delivery, reader))) => self.deliver(&connection, delivery, reader).await,
+            // The shard delivers; what is left to do here is to notice the end.
+            Ok(Some((connection, _seat))) => drop(connection.closed().await),
             Ok(None) | Err(_) => self.entrance.metrics.handshakes_failed.add(1),
         }
     }
 
     /// The session of a client that asked for a stream there is. It is attached before it is accepted, so that
     /// a client whose session stands misses nothing.
-    async fn admit(&self, incoming: IncomingSession) -> Option<(Connection, Delivery, QueueReader)> {
+    async fn admit(&self, incoming: IncomingSession) -> Option<(Connection, Arc<SessionSeat>)> {
         let request = incoming.await.inspect_err(|error| debug!(%error, "a QUIC handshake failed")).ok()?;
         let (wanted, subscription) = match self.entrance.resolve(request.path(), Protocol::WebTransport) {
             Ok(found) => found,
@@ -94,99 +91,22 @@ impl Sessions {
                 return None;
             }
         };
-        let framing = match wanted.delivery {
-            Delivery::Stream => Framing::LengthPrefixed,
-            Delivery::Streams | Delivery::Datagram => Framing::Bare,
-        };
-        let reader = QueueReader::join(&self.shard, framing, subscription).await?;
+        let outlet = SessionOutlet::new(wanted.delivery, Arc::clone(&self.entrance.metrics), self.id);
+        let seat = Arc::new(SessionSeat::join(&self.shard, outlet, subscription).await?);
         let connection =
             request.accept().await.inspect_err(|error| debug!(%error, "a session was not taken")).ok()?;
-        Some((connection, wanted.delivery, reader))
-    }
-
-    async fn deliver(&self, connection: &Connection, delivery: Delivery, mut reader: QueueReader) {
-        let mut courier = Courier { sessions: self, connection, delivery, stream: None };
-        let mut gone = std::pin::pin!(connection.closed());
-        let reason = loop {
-            let batch = tokio::select! {
-                biased;
-                batch = reader.next() => match batch {
-                    Ok(batch) => batch,
-                    Err(reason) => break reason,
-                },
-                _ = &mut gone => return,
-            };
-            // A peer that takes nothing holds the write up until the shard loses its patience.
-            tokio::select! {
-                biased;
-                carried = courier.carry(&batch) => if carried.is_err() { return },
-                reason = reader.closed() => break reason,
-            }
+        let stream = match wanted.delivery {
+            Delivery::Stream => Some(connection.open_uni().await.ok()?.await.ok()?),
+            Delivery::Streams | Delivery::Datagram => None,
         };
-        let code = if reason == CloseReason::GoingAway { 0 } else { reason.index() as u32 };
-        connection.close(VarInt::from_u32(code), reason.words().as_bytes());
+        seat.open(OpenSession {
+            connection: connection.quic_connection().clone(),
+            session_id: connection.session_id().into_u64(),
+            stream,
+            seat: Arc::downgrade(&seat),
+        });
+        Some((connection, seat))
     }
-}
-
-/// The session can take no more.
-#[derive(Debug)]
-struct Gone;
-
-/// Carries batches to a session, in the way its client chose.
-struct Courier<'a> {
-    sessions: &'a Sessions,
-    connection: &'a Connection,
-    delivery: Delivery,
-    /// The one stream of [`Delivery::Stream`], opened with the first round.
-    stream: Option<SendStream>,
-}
-
-impl Courier<'_> {
-    async fn carry(&mut self, batch: &Batch) -> Result<(), Gone> {
-        match batch {
-            Batch::Joined(frames) => {
-                if self.stream.is_none() {
-                    self.stream = Some(self.open().await?);
-                }
-                let stream = self.stream.as_mut().ok_or(Gone)?;
-                write(stream, frames.clone()).await
-            }
-            Batch::Each(rounds) => {
-                for round in rounds.iter() {
-                    self.carry_one(round).await?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn carry_one(&self, round: &Bytes) -> Result<(), Gone> {
-        if self.delivery == Delivery::Datagram {
-            match self.connection.send_datagram(round) {
-                Ok(()) => return Ok(()),
-                Err(SendDatagramError::NotConnected) => return Err(Gone),
-                // Too large for this path, or the client takes no datagrams: the round still reaches it.
-                Err(SendDatagramError::TooLarge | SendDatagramError::UnsupportedByPeer) => {
-                    let shard = &self.sessions.entrance.metrics.shards[self.sessions.id.index()];
-                    shard.protocol(Protocol::WebTransport).datagram_fallbacks.add(1);
-                }
-            }
-        }
-        let mut stream = self.open().await?;
-        write(&mut stream, round.clone()).await?;
-        // Fails only where the peer has stopped the stream: it did not want this round.
-        let _ = stream.quic_stream_mut().finish();
-        Ok(())
-    }
-
-    async fn open(&self) -> Result<SendStream, Gone> {
-        let opening = self.connection.open_uni().await.map_err(|_| Gone)?;
-        opening.await.map_err(|_| Gone)
-    }
-}
-
-async fn write(stream: &mut SendStream, bytes: Bytes) -> Result<(), Gone> {
-    stream.quic_stream_mut().write_chunk(bytes).await.map_err(|_| Gone)
 }
 
 fn transport(idle_limit: Duration) -> TransportConfig {

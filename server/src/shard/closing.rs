@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::group::GroupMembers;
 use super::inbox::MemberKey;
-use super::log::Log;
-use super::member::{Outlet, Phase};
-use super::outlet::Progress;
+use super::log::ByteLog;
+use super::member::{Outlet, Phase, Progress};
 use super::{Shard, protocol_of};
 use crate::protocol::CloseReason;
 
@@ -38,9 +37,11 @@ impl Shard {
         self.counters().closed(reason).add(1);
         let Some(member) = self.members.get(key) else { return };
         member.phase = Phase::Closing;
-        if let Outlet::Queue(..) = &member.outlet {
-            if let Some(Outlet::Queue(outlet, _)) = self.members.remove(key).map(|member| member.outlet) {
-                outlet.close(reason);
+        if !matches!(member.outlet, Outlet::Socket(_)) {
+            match self.members.remove(key).map(|member| member.outlet) {
+                Some(Outlet::Queue(outlet, _)) => outlet.close(reason),
+                Some(Outlet::Session(outlet)) => outlet.close(reason),
+                Some(Outlet::Socket(_)) | None => {}
             }
             return;
         }
@@ -51,7 +52,7 @@ impl Shard {
     /// Sends what a closing member is still to get, and closes our side behind it.
     pub(super) fn write_goodbye(&mut self, key: MemberKey) {
         let Some(outlet) = self.socket_of(key) else { return };
-        match outlet.write(&Log::default(), &mut 0) {
+        match outlet.write(&ByteLog::default(), &mut 0) {
             Err(reason) => self.remove(key, reason),
             Ok(Progress::Waiting) => self.set_watch_for_writing(key, true),
             Ok(Progress::Written) => {
@@ -96,14 +97,14 @@ impl Shard {
         let framing = member.outlet.framing();
         let Some(group) = self.groups.get_mut(id) else { return };
         let moved = match &mut group.members {
-            GroupMembers::Streams(streams) => {
-                let (place, moved) = streams.leave(position);
+            GroupMembers::Bytes(wheel) => {
+                let (place, moved) = wheel.leave(position);
                 if let (Outlet::Socket(outlet), Some(reason)) = (&mut member.outlet, goodbye) {
-                    outlet.prepare_goodbye(streams.log(), place, reason);
+                    outlet.prepare_goodbye(wheel.log(), place, reason);
                 }
                 moved
             }
-            GroupMembers::Queues(queues) => queues.leave(position),
+            GroupMembers::Rounds(wheel) => wheel.leave(position).1,
         };
         if let Some((_, other)) = moved.and_then(|slot| self.members.in_slot(slot))
             && let Phase::Live { position: place, .. } = &mut other.phase

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::Batch;
 use super::group::{GroupId, GroupKey, GroupMembers};
 use super::inbox::MemberKey;
-use super::member::{Outlet, Phase};
-use super::outlet::Progress;
+use super::member::{Outlet, Phase, Progress};
 use super::{Shard, protocol_of};
 use crate::protocol::CloseReason;
-use crate::published::{Moment, Published};
+use crate::published::{self, Moment, Published};
 
 impl Shard {
     /// The hub has answered: the member gets its handshake's answer and the latest rounds, and is in its group
@@ -40,16 +38,12 @@ impl Shard {
         self.hear_early(key, &mut early);
     }
 
-    fn enter_group(&mut self, key: MemberKey, group: GroupKey) {
-        // A queue's pending rounds are older than the newcomer: they go to those who were there before. That may
-        // close the last of them and end the group, which is why it is looked for again.
-        let id = self.groups.find(group.clone());
-        self.deliver_to_queues(id);
-        let id = self.groups.find(group);
+    fn enter_group(&mut self, key: MemberKey, group_key: GroupKey) {
+        let id = self.groups.find(group_key);
         let Some(group) = self.groups.get_mut(id) else { return };
         let position = match &mut group.members {
-            GroupMembers::Streams(streams) => streams.enter(key.slot),
-            GroupMembers::Queues(queues) => queues.enter(key.slot),
+            GroupMembers::Bytes(wheel) => wheel.enter(key.slot),
+            GroupMembers::Rounds(wheel) => wheel.enter(key.slot),
         };
         if let Some(member) = self.members.get(key) {
             member.phase = Phase::Live { group: id, position };
@@ -60,19 +54,20 @@ impl Shard {
     fn greet(&mut self, key: MemberKey, head: &Bytes, latest: &[Arc<Published>]) -> Result<(), CloseReason> {
         let Some(member) = self.members.get(key) else { return Ok(()) };
         let framing = member.outlet.framing();
-        let batch = Batch::new(framing, Moment::Attach, latest);
-        match (&mut member.outlet, &batch) {
-            (Outlet::Socket(_), Batch::Joined(frames)) => {
-                self.write_own(key, &[&head[..], &frames[..]].concat())?;
+        let frames = published::join(latest, framing, Moment::Attach);
+        match &mut member.outlet {
+            Outlet::Socket(_) => self.write_own(key, &[&head[..], &frames[..]].concat())?,
+            Outlet::Session(outlet) => outlet.set_first(latest),
+            Outlet::Queue(outlet, _) => {
+                outlet.limit_bytes = self.settings.backlog_bytes;
+                if !frames.is_empty() {
+                    outlet.deliver(frames.clone())?;
+                }
             }
-            (Outlet::Queue(outlet, _), _) if !latest.is_empty() => {
-                outlet.deliver(&batch, self.settings.backlog_bytes)?;
-            }
-            _ => {}
         }
         let counters = self.counters().protocol(protocol_of(framing));
         counters.deliveries.add(latest.len() as u64);
-        counters.bytes.add(batch.size_bytes() as u64);
+        counters.bytes.add(frames.len() as u64);
         Ok(())
     }
 
@@ -81,9 +76,10 @@ impl Shard {
         let limit_bytes = self.settings.backlog_bytes;
         let mut too_slow = Vec::new();
         self.groups.push(round, |id, group| {
-            if let GroupMembers::Streams(streams) = &mut group.members {
-                too_slow.extend(streams.too_slow(limit_bytes));
-            }
+            too_slow.extend(match &mut group.members {
+                GroupMembers::Bytes(wheel) => wheel.too_slow(limit_bytes),
+                GroupMembers::Rounds(wheel) => wheel.too_slow(limit_bytes),
+            });
             if group.has_work() && !group.is_active {
                 group.is_active = true;
                 self.active.push_back(id);
@@ -99,18 +95,18 @@ impl Shard {
     /// Gives the next group with work a turn.
     pub(super) fn take_turn(&mut self) {
         let Some(id) = self.active.pop_front() else { return };
-        self.deliver_to_queues(id);
         let Some(group) = self.groups.get_mut(id) else { return };
         group.is_active = false;
-        if let GroupMembers::Streams(streams) = &mut group.members {
-            let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.framing));
-            let outcome = streams.turn(&mut self.members, metrics);
-            for key in outcome.blocked {
-                self.watch_for_writing(key);
-            }
-            for (key, reason) in outcome.failed {
-                self.close(key, reason);
-            }
+        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.framing));
+        let outcome = match &mut group.members {
+            GroupMembers::Bytes(wheel) => wheel.turn(&mut self.members, metrics),
+            GroupMembers::Rounds(wheel) => wheel.turn(&mut self.members, metrics),
+        };
+        for key in outcome.blocked {
+            self.watch_for_writing(key);
+        }
+        for (key, reason) in outcome.failed {
+            self.close(key, reason);
         }
         self.activate(id);
     }
@@ -123,17 +119,6 @@ impl Shard {
         {
             group.is_active = true;
             self.active.push_back(id);
-        }
-    }
-
-    fn deliver_to_queues(&mut self, id: GroupId) {
-        let Some(group) = self.groups.get_mut(id) else { return };
-        let GroupMembers::Queues(queues) = &mut group.members else { return };
-        let framing = group.key.framing;
-        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(framing));
-        let failed = queues.deliver(framing, &mut self.members, self.settings.backlog_bytes, metrics);
-        for (key, reason) in failed {
-            self.close(key, reason);
         }
     }
 
@@ -157,9 +142,11 @@ impl Shard {
         let Some(member) = self.members.get(key) else { return Ok(()) };
         let Phase::Live { group: id, position } = member.phase else { return Ok(()) };
         let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
-        let GroupMembers::Streams(streams) = &mut group.members else { return Ok(()) };
         let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.framing));
-        let progress = streams.write_to(position, &mut self.members, metrics)?;
+        let progress = match &mut group.members {
+            GroupMembers::Bytes(wheel) => wheel.write_to(position, &mut self.members, metrics),
+            GroupMembers::Rounds(wheel) => wheel.write_to(position, &mut self.members, metrics),
+        }?;
         self.set_watch_for_writing(key, progress == Progress::Waiting);
         Ok(())
     }
@@ -219,7 +206,7 @@ mod tests {
         let mut bench = Bench::new();
         let join = |bench: &Bench| {
             let (sender, subscription) = (bench.sender.clone(), bench.subscription.clone());
-            tokio::spawn(async move { QueueReader::join(&sender, Framing::Bare, subscription).await })
+            tokio::spawn(async move { QueueReader::join(&sender, Framing::SseEvent, subscription).await })
         };
         let first = join(&bench);
         tokio::task::yield_now().await;
@@ -238,7 +225,7 @@ mod tests {
         bench.publish(2);
         bench.shard.take_turn();
         let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
-        let Ok(Ok(Batch::Each(rounds))) = next else { panic!("not a bare round: {next:?}") };
-        assert_eq!(*rounds, [Bytes::from_static(b"2")]);
+        let Ok(Ok(events)) = next else { panic!("no events: {next:?}") };
+        assert_eq!(&events[..], b"event: message\nid: 2\ndata: 2\n\n");
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::queue::QueueGroup;
-use super::streams::StreamGroup;
+use super::log::{ByteLog, RoundLog};
+use super::wheel::Wheel;
 use crate::catalog::Subscription;
 use crate::published::{Framing, Published};
 
@@ -20,17 +20,17 @@ pub struct GroupKey {
     pub subscription: Subscription,
     /// How their rounds are framed.
     pub framing: Framing,
-    /// Whether they are sockets of the shard or take their frames from a queue.
+    /// What they take.
     pub kind: GroupKind,
 }
 
 /// See [`GroupKey::kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GroupKind {
-    /// Sockets.
-    Streams,
-    /// Queues.
-    Queues,
+    /// Bytes: sockets of the shard.
+    Bytes,
+    /// Rounds: WebTransport sessions, and queues.
+    Rounds,
 }
 
 /// Members with the same subscription, framing and kind.
@@ -47,25 +47,25 @@ pub struct Group {
 /// The members of a group.
 #[derive(Debug)]
 pub enum GroupMembers {
-    /// Sockets.
-    Streams(StreamGroup),
-    /// Queues.
-    Queues(QueueGroup),
+    /// See [`GroupKind::Bytes`].
+    Bytes(Wheel<ByteLog>),
+    /// See [`GroupKind::Rounds`].
+    Rounds(Wheel<RoundLog>),
 }
 
 impl Group {
     /// Somebody can be written to.
     pub fn has_work(&self) -> bool {
         match &self.members {
-            GroupMembers::Streams(streams) => streams.has_work(),
-            GroupMembers::Queues(queues) => queues.has_work(),
+            GroupMembers::Bytes(wheel) => wheel.has_work(),
+            GroupMembers::Rounds(wheel) => wheel.has_work(),
         }
     }
 
     fn is_empty(&self) -> bool {
         match &self.members {
-            GroupMembers::Streams(streams) => streams.is_empty(),
-            GroupMembers::Queues(queues) => queues.is_empty(),
+            GroupMembers::Bytes(wheel) => wheel.is_empty(),
+            GroupMembers::Rounds(wheel) => wheel.is_empty(),
         }
     }
 }
@@ -90,8 +90,8 @@ impl Groups {
             return *id;
         }
         let members = match key.kind {
-            GroupKind::Streams => GroupMembers::Streams(StreamGroup::default()),
-            GroupKind::Queues => GroupMembers::Queues(QueueGroup::default()),
+            GroupKind::Bytes => GroupMembers::Bytes(Wheel::default()),
+            GroupKind::Rounds => GroupMembers::Rounds(Wheel::default()),
         };
         let id = self.slots.insert(Group { key: key.clone(), is_active: false, members });
         for game in key.subscription.games() {
@@ -122,8 +122,8 @@ impl Groups {
         for &id in &self.by_game[round.game().index()] {
             let group = &mut self.slots[id];
             match &mut group.members {
-                GroupMembers::Streams(streams) => streams.push(round, group.key.framing),
-                GroupMembers::Queues(queues) => queues.push(round),
+                GroupMembers::Bytes(wheel) => wheel.push(round, group.key.framing),
+                GroupMembers::Rounds(wheel) => wheel.push(round, group.key.framing),
             }
             on_group(id, group);
         }

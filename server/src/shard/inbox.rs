@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use wtransport::quinn::SendStream;
 
 use super::queue::QueueOutlet;
+use super::session::{OpenSession, SessionOutlet};
 use super::socket::Socket;
 use crate::catalog::Subscription;
 use crate::protocol::StreamProtocol;
@@ -67,6 +69,17 @@ pub struct QueueJoin {
     pub attached: oneshot::Sender<MemberKey>,
 }
 
+/// A WebTransport session that is about to be accepted.
+#[derive(Debug)]
+pub struct SessionJoin {
+    /// How its rounds travel.
+    pub outlet: SessionOutlet,
+    /// What it gets.
+    pub subscription: Subscription,
+    /// Told when it is attached; the session is accepted then.
+    pub attached: oneshot::Sender<MemberKey>,
+}
+
 /// What a shard is told.
 #[derive(Debug)]
 pub enum ShardInput {
@@ -83,7 +96,15 @@ pub enum ShardInput {
     JoinSocket(Box<SocketJoin>),
     /// A queue wants to become a member.
     JoinQueue(Box<QueueJoin>),
-    /// A queue's reader has gone.
+    /// A session wants to become a member.
+    JoinSession(Box<SessionJoin>),
+    /// An attached session was accepted: what has come meanwhile can go.
+    Open(MemberKey, Box<OpenSession>),
+    /// A stream was opened for a session that had to wait for one.
+    Stream(MemberKey, SendStream),
+    /// A session that was full takes more.
+    Writable(MemberKey),
+    /// A session, or a queue's reader, has gone.
     Leave(MemberKey),
     /// Say goodbye to everyone, and end.
     Stop,

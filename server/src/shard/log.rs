@@ -1,8 +1,40 @@
-//! The frames of a group of sockets, one behind the other: every member has its own place in it, and gets
-//! everything between there and the end with one write. What a slow socket has not taken yet is still here, so
-//! that a backlog costs its bytes once, however many wait for it.
+//! What a group is to get. Every member has its own place in it, and gets everything between there and the end
+//! in its turn. What a slow member has not taken yet is still here, so that a backlog costs its bytes once,
+//! however many wait for it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::member::{Outlet, Progress};
+use crate::protocol::CloseReason;
+use crate::published::{self, Framing, Moment, Published};
+
+/// See the module's documentation. Places are numbers that rise with what is appended and are never reused.
+pub trait Log {
+    /// Appends a round.
+    fn push(&mut self, round: &Arc<Published>, framing: Framing);
+
+    /// The place behind everything.
+    fn end(&self) -> u64;
+
+    /// Bytes kept.
+    fn size_bytes(&self) -> usize;
+
+    /// Bytes between two places.
+    fn bytes_between(&self, from: u64, to: u64) -> usize;
+
+    /// The arrival times of the rounds that end behind `from` and not behind `to`.
+    fn ingested_between(&self, from: u64, to: u64) -> impl ExactSizeIterator<Item = u64>;
+
+    /// Forgets what lies before a place that nobody will ask for again.
+    fn forget(&mut self, before: u64);
+
+    /// Writes what follows a member's place, as far as the member takes it, and moves the place on.
+    ///
+    /// # Errors
+    /// The reason to close the member for.
+    fn write(&self, outlet: &mut Outlet, place: &mut u64) -> Result<Progress, CloseReason>;
+}
 
 /// Unused space above this is given back.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -14,30 +46,19 @@ struct Mark {
     ingested_ns: u64,
 }
 
-/// See the module's documentation. Places are counted in bytes since the log began, and never reused.
+/// The frames of a group of sockets, one behind the other. Places are counted in bytes.
 #[derive(Debug, Default)]
-pub struct Log {
+pub struct ByteLog {
     bytes: Vec<u8>,
     /// The place of the first byte kept; a border between two frames.
     start: u64,
     marks: VecDeque<Mark>,
 }
 
-impl Log {
-    /// Appends a whole frame.
-    pub fn push(&mut self, frame: &[u8], ingested_ns: u64) {
+impl ByteLog {
+    fn append(&mut self, frame: &[u8], ingested_ns: u64) {
         self.bytes.extend_from_slice(frame);
         self.marks.push_back(Mark { end: self.end(), ingested_ns });
-    }
-
-    /// Bytes kept.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The place behind the last byte.
-    pub fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
     }
 
     /// Everything from a place on. Places that have been forgotten are not asked for: see [`Self::forget`].
@@ -54,17 +75,33 @@ impl Log {
         let index = self.marks.partition_point(|mark| mark.end < place);
         self.marks.get(index).map_or_else(|| self.end(), |mark| mark.end)
     }
+}
 
-    /// The arrival times of the rounds whose frames end behind `from` and not behind `to`.
-    pub fn ingested_between(&self, from: u64, to: u64) -> impl ExactSizeIterator<Item = u64> {
+impl Log for ByteLog {
+    fn push(&mut self, round: &Arc<Published>, framing: Framing) {
+        self.append(round.frame(framing, Moment::Live), round.ingested_ns());
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn bytes_between(&self, from: u64, to: u64) -> usize {
+        (to - from) as usize
+    }
+
+    fn ingested_between(&self, from: u64, to: u64) -> impl ExactSizeIterator<Item = u64> {
         let first = self.marks.partition_point(|mark| mark.end <= from);
         let last = self.marks.partition_point(|mark| mark.end <= to);
         self.marks.range(first..last.max(first)).map(|mark| mark.ingested_ns)
     }
 
-    /// Forgets whole frames before a place that nobody will ask for again. Moves bytes only when at least as
-    /// many are forgotten.
-    pub fn forget(&mut self, before: u64) {
+    /// Keeps whole frames, and moves bytes only when at least as many are forgotten.
+    fn forget(&mut self, before: u64) {
         let frames = self.marks.partition_point(|mark| mark.end <= before);
         let Some(border) = frames.checked_sub(1).map(|last| self.marks[last].end) else { return };
         let dead = (border - self.start) as usize;
@@ -78,17 +115,97 @@ impl Log {
             self.bytes.shrink_to(KEEP_BYTES);
         }
     }
+
+    fn write(&self, outlet: &mut Outlet, place: &mut u64) -> Result<Progress, CloseReason> {
+        match outlet {
+            Outlet::Socket(outlet) => outlet.write(self, place),
+            // Only sockets are in a group of sockets: see `Outlet::kind`.
+            Outlet::Session(_) | Outlet::Queue(..) => Ok(Progress::Written),
+        }
+    }
+}
+
+/// The rounds of a group that takes them one by one. Places are counted in rounds.
+#[derive(Debug, Default)]
+pub struct RoundLog {
+    rounds: VecDeque<Kept>,
+    /// The place of the first round kept.
+    start: u64,
+    appended_bytes: u64,
+}
+
+/// A round, and how much was appended before it.
+#[derive(Debug)]
+struct Kept {
+    round: Arc<Published>,
+    bytes_before: u64,
+}
+
+impl RoundLog {
+    /// The rounds from a place on, oldest first.
+    pub fn from(&self, place: u64) -> impl Iterator<Item = &Arc<Published>> {
+        self.rounds.range((place - self.start) as usize..).map(|kept| &kept.round)
+    }
+
+    fn bytes_before(&self, place: u64) -> u64 {
+        self.rounds.get((place - self.start) as usize).map_or(self.appended_bytes, |kept| kept.bytes_before)
+    }
+}
+
+impl Log for RoundLog {
+    fn push(&mut self, round: &Arc<Published>, _framing: Framing) {
+        self.rounds.push_back(Kept { round: Arc::clone(round), bytes_before: self.appended_bytes });
+        self.appended_bytes += round.payload().len() as u64;
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.rounds.len() as u64
+    }
+
+    fn size_bytes(&self) -> usize {
+        (self.appended_bytes - self.bytes_before(self.start)) as usize
+    }
+
+    fn bytes_between(&self, from: u64, to: u64) -> usize {
+        (self.bytes_before(to) - self.bytes_before(from)) as usize
+    }
+
+    fn ingested_between(&self, from: u64, to: u64) -> impl ExactSizeIterator<Item = u64> {
+        let places = (from - self.start) as usize..(to - self.start) as usize;
+        self.rounds.range(places).map(|kept| kept.round.ingested_ns())
+    }
+
+    fn forget(&mut self, before: u64) {
+        self.rounds.drain(..(before - self.start) as usize);
+        self.start = before;
+    }
+
+    fn write(&self, outlet: &mut Outlet, place: &mut u64) -> Result<Progress, CloseReason> {
+        match outlet {
+            Outlet::Session(outlet) => outlet.write(self, place),
+            Outlet::Queue(outlet, framing) => {
+                let rounds: Vec<_> = self.from(*place).cloned().collect();
+                if !rounds.is_empty() {
+                    outlet.deliver(published::join(&rounds, *framing, Moment::Live))?;
+                }
+                *place = self.end();
+                Ok(Progress::Written)
+            }
+            // No socket is in such a group: see `Outlet::kind`.
+            Outlet::Socket(_) => Ok(Progress::Written),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn log() -> Log {
-        let mut log = Log::default();
-        log.push(b"aaaa", 1);
-        log.push(b"bb", 2);
-        log.push(b"cccccccc", 3);
+    fn log() -> ByteLog {
+        let mut log = ByteLog::default();
+        log.append(b"aaaa", 1);
+        log.append(b"bb", 2);
+        log.append(b"cccccccc", 3);
         log
     }
 
@@ -114,7 +231,7 @@ mod tests {
             (0, &b"bcccccccc"[..]),
             "too little to be worth moving bytes for"
         );
-        log.push(b"d", 4);
+        log.append(b"d", 4);
         log.forget(13);
         assert_eq!(log.start, 0, "the place is inside the third frame");
         log.forget(14);

@@ -8,6 +8,7 @@ use super::group::{GroupId, GroupKind};
 use super::inbox::MemberKey;
 use super::outlet::SocketOutlet;
 use super::queue::QueueOutlet;
+use super::session::SessionOutlet;
 use crate::catalog::Subscription;
 use crate::published::Framing;
 
@@ -50,13 +51,31 @@ pub struct Joining {
     pub attached: Option<oneshot::Sender<MemberKey>>,
 }
 
+impl Joining {
+    /// Someone waits for this member to be attached, and answers its client then.
+    pub fn waited_for(subscription: Subscription, attached: oneshot::Sender<MemberKey>) -> Self {
+        Self { subscription, head: Bytes::new(), early: Vec::new(), attached: Some(attached) }
+    }
+}
+
 /// Where a member's frames go.
 #[derive(Debug)]
 pub enum Outlet {
     /// Straight to its socket.
     Socket(SocketOutlet),
+    /// To its WebTransport session.
+    Session(Box<SessionOutlet>),
     /// To a queue that someone else reads, framed like this.
     Queue(QueueOutlet, Framing),
+}
+
+/// What has become of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything is on its way.
+    Written,
+    /// Something waits for the peer to take it.
+    Waiting,
 }
 
 impl Outlet {
@@ -64,6 +83,7 @@ impl Outlet {
     pub fn framing(&self) -> Framing {
         match self {
             Self::Socket(outlet) => outlet.protocol.framing(),
+            Self::Session(outlet) => outlet.framing(),
             Self::Queue(_, framing) => *framing,
         }
     }
@@ -71,8 +91,8 @@ impl Outlet {
     /// The kind of group it belongs to.
     pub fn kind(&self) -> GroupKind {
         match self {
-            Self::Socket(_) => GroupKind::Streams,
-            Self::Queue(..) => GroupKind::Queues,
+            Self::Socket(_) => GroupKind::Bytes,
+            Self::Session(_) | Self::Queue(..) => GroupKind::Rounds,
         }
     }
 }

@@ -1,9 +1,8 @@
 //! A shard: one thread, sole owner of the connections it accepted. It is woken once for all that is pending,
-//! joins a group's frames and writes them to each member with one system call; see [`streams`] for how. Nothing
+//! joins a group's frames and writes them to each member with one system call; see [`wheel`] for how. Nothing
 //! pending, nothing delayed: batching comes from load, never from a timer. There is no lock and no allocation
 //! per delivery.
 
-mod batch;
 mod closing;
 mod delivery;
 mod group;
@@ -14,13 +13,14 @@ mod outlet;
 mod poller;
 mod queue;
 mod reading;
+mod session;
 mod socket;
-mod streams;
 mod sweep;
+mod wheel;
 
-pub use batch::Batch;
-pub use inbox::{MemberKey, QueueJoin, ShardId, ShardInput, ShardSender, SocketJoin};
+pub use inbox::{MemberKey, QueueJoin, SessionJoin, ShardId, ShardInput, ShardSender, SocketJoin};
 pub use queue::{QueueOutlet, QueueReader};
+pub use session::{OpenSession, SessionOutlet, SessionSeat};
 pub use socket::Socket;
 
 use std::collections::VecDeque;
@@ -151,14 +151,16 @@ impl Shard {
                 self.join(Outlet::Socket(outlet), joining);
             }
             ShardInput::JoinQueue(join) => {
-                let joining = Joining {
-                    subscription: join.subscription,
-                    head: bytes::Bytes::new(),
-                    early: Vec::new(),
-                    attached: Some(join.attached),
-                };
-                self.join(Outlet::Queue(join.outlet, join.framing), joining);
+                let QueueJoin { framing, subscription, outlet, attached } = *join;
+                self.join(Outlet::Queue(outlet, framing), Joining::waited_for(subscription, attached));
             }
+            ShardInput::JoinSession(join) => {
+                let SessionJoin { outlet, subscription, attached } = *join;
+                self.join(Outlet::Session(Box::new(outlet)), Joining::waited_for(subscription, attached));
+            }
+            ShardInput::Open(member, session) => self.open_session(member, *session),
+            ShardInput::Stream(member, stream) => self.use_stream(member, stream),
+            ShardInput::Writable(member) => self.on_writable(member),
             ShardInput::Leave(member) => self.remove(member, crate::protocol::CloseReason::ClientClosed),
             ShardInput::Stop => self.stop(),
         }
@@ -185,6 +187,6 @@ fn protocol_of(framing: Framing) -> lastmile_wire::request::Protocol {
     match framing {
         Framing::WebSocketText => Protocol::WebSocket,
         Framing::SseEvent => Protocol::Sse,
-        Framing::LengthPrefixed | Framing::Bare => Protocol::WebTransport,
+        Framing::LengthPrefixed | Framing::UniStream | Framing::Datagram => Protocol::WebTransport,
     }
 }

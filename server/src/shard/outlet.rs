@@ -2,18 +2,10 @@
 
 use std::io::{self, ErrorKind};
 
-use super::log::Log;
+use super::log::ByteLog;
+use super::member::Progress;
 use super::socket::Socket;
 use crate::protocol::{CloseReason, Conversation, StreamProtocol};
-
-/// What has become of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Everything is with the kernel.
-    Written,
-    /// Something waits for the socket to take it.
-    Waiting,
-}
 
 /// A member's socket.
 #[derive(Debug)]
@@ -74,7 +66,7 @@ impl SocketOutlet {
     ///
     /// # Errors
     /// `PeerGone` where the connection broke.
-    pub fn write(&mut self, log: &Log, place: &mut u64) -> Result<Progress, CloseReason> {
+    pub fn write(&mut self, log: &ByteLog, place: &mut u64) -> Result<Progress, CloseReason> {
         match self.try_write(log, place) {
             Ok(()) if self.socket.holds_unsent() => Ok(Progress::Waiting),
             Ok(()) => Ok(Progress::Written),
@@ -83,7 +75,7 @@ impl SocketOutlet {
         }
     }
 
-    fn try_write(&mut self, log: &Log, place: &mut u64) -> io::Result<()> {
+    fn try_write(&mut self, log: &ByteLog, place: &mut u64) -> io::Result<()> {
         if self.own.is_some() {
             let border = log.border(*place);
             let begun = &log.from(*place)[..(border - *place) as usize];
@@ -120,7 +112,7 @@ impl SocketOutlet {
 
     /// Leaves the log: keeps of it only the rest of a frame that has been begun, drops what else was to be sent
     /// unless it has been begun, and adds the protocol's goodbye.
-    pub fn prepare_goodbye(&mut self, log: &Log, place: u64, reason: CloseReason) {
+    pub fn prepare_goodbye(&mut self, log: &ByteLog, place: u64, reason: CloseReason) {
         let begun = &log.from(place)[..(log.border(place) - place) as usize];
         let mut last = begun.to_vec();
         if let Some(own) = self.own.take().filter(|own| begun.is_empty() && own.sent > 0) {

@@ -48,11 +48,11 @@ impl Shard {
     pub(super) fn socket_of(&mut self, key: MemberKey) -> Option<&mut SocketOutlet> {
         match &mut self.members.get(key)?.outlet {
             Outlet::Socket(outlet) => Some(outlet),
-            Outlet::Queue(..) => None,
+            Outlet::Session(_) | Outlet::Queue(..) => None,
         }
     }
 
-    fn on_writable(&mut self, key: MemberKey) {
+    pub(super) fn on_writable(&mut self, key: MemberKey) {
         match self.members.get(key).map(|member| &member.phase) {
             Some(Phase::Closing) => self.write_goodbye(key),
             Some(Phase::Live { .. }) => {

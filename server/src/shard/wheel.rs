@@ -1,5 +1,4 @@
-//! Groups of sockets: the members with the same subscription and protocol, who therefore all get the same
-//! bytes.
+//! A group's members and their log: who has got how much, and whose turn is next.
 //!
 //! Writing goes round: a few members at a time get everything between their place in the log and its end, then
 //! whatever has arrived meanwhile is appended, then the next few get their turn. So a round that arrives while
@@ -7,14 +6,15 @@
 //! is with everyone one turn of the wheel after it arrived. Nothing waits, and load makes the writes larger
 //! instead of more.
 
+use std::sync::Arc;
+
 use super::inbox::MemberKey;
 use super::log::Log;
-use super::member::{Members, Outlet};
-use super::outlet::Progress;
+use super::member::{Members, Progress};
 use crate::clock;
 use crate::metrics::ProtocolMetrics;
 use crate::protocol::CloseReason;
-use crate::published::{Framing, Moment, Published};
+use crate::published::{Framing, Published};
 
 /// Members written to before the shard looks at its other work.
 const SEATS_A_TURN: usize = 32;
@@ -33,8 +33,8 @@ struct Seat {
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct StreamGroup {
-    log: Log,
+pub struct Wheel<L> {
+    log: L,
     seats: Vec<Seat>,
     /// The seat whose turn is next.
     next: usize,
@@ -51,7 +51,7 @@ pub struct TurnOutcome {
     pub failed: Vec<(MemberKey, CloseReason)>,
 }
 
-impl StreamGroup {
+impl<L: Log> Wheel<L> {
     /// Adds a member that gets everything from here on; gives its position.
     pub fn enter(&mut self, slot: u32) -> u32 {
         self.seats.push(Seat { slot, blocked: false, place: self.log.end() });
@@ -79,24 +79,25 @@ impl StreamGroup {
     }
 
     /// The frames.
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &L {
         &self.log
     }
 
     /// Appends a round for everyone.
-    pub fn push(&mut self, round: &Published, framing: Framing) {
-        self.log.push(round.frame(framing, Moment::Live), round.ingested_ns());
+    pub fn push(&mut self, round: &Arc<Published>, framing: Framing) {
+        self.log.push(round, framing);
         self.behind = self.seats.iter().filter(|seat| !seat.blocked).count();
     }
 
     /// The slots of those who have not taken more than `limit_bytes`.
     pub fn too_slow(&mut self, limit_bytes: usize) -> Vec<u32> {
-        if self.log.len() <= limit_bytes {
+        if self.log.size_bytes() <= limit_bytes {
             return Vec::new();
         }
         self.forget();
-        let limit = self.log.end().saturating_sub(limit_bytes as u64);
-        self.seats.iter().filter(|seat| seat.blocked && seat.place < limit).map(|seat| seat.slot).collect()
+        let is_too_slow =
+            |seat: &&Seat| seat.blocked && self.log.bytes_between(seat.place, self.log.end()) > limit_bytes;
+        self.seats.iter().filter(is_too_slow).map(|seat| seat.slot).collect()
     }
 
     /// Writes to one member out of turn: what waits for it alone, and everything it has not got.
@@ -111,9 +112,8 @@ impl StreamGroup {
     ) -> Result<Progress, CloseReason> {
         let seat = &mut self.seats[position as usize];
         let Some((_, member)) = members.in_slot(seat.slot) else { return Ok(Progress::Written) };
-        let Outlet::Socket(outlet) = &mut member.outlet else { return Ok(Progress::Written) };
         let (was_behind, from) = (!seat.blocked && seat.place < self.log.end(), seat.place);
-        let result = outlet.write(&self.log, &mut seat.place);
+        let result = self.log.write(&mut member.outlet, &mut seat.place);
         seat.blocked = result == Ok(Progress::Waiting);
         let is_behind = !seat.blocked && seat.place < self.log.end();
         self.behind = self.behind + usize::from(is_behind) - usize::from(was_behind);
@@ -172,10 +172,9 @@ impl StreamGroup {
         if seat.blocked {
             return None;
         }
-        let Outlet::Socket(outlet) = &mut member.outlet else { return None };
         self.behind -= 1;
         let from = seat.place;
-        match outlet.write(&self.log, &mut seat.place) {
+        match self.log.write(&mut member.outlet, &mut seat.place) {
             Ok(Progress::Written) => {}
             Ok(Progress::Waiting) => {
                 seat.blocked = true;
@@ -203,7 +202,7 @@ impl StreamGroup {
         let now_ns = clock::now_ns();
         let rounds = self.log.ingested_between(from, to);
         metrics.deliveries.add(rounds.len() as u64 * members);
-        metrics.bytes.add((to - from) * members);
+        metrics.bytes.add(self.log.bytes_between(from, to) as u64 * members);
         for ingested_ns in rounds {
             metrics.ingest_to_written.record(now_ns.saturating_sub(ingested_ns), members);
         }

@@ -1,0 +1,385 @@
+//! A WebTransport session as a member: rounds are handed to the QUIC connection right from the shard, without a
+//! task, a queue or a copy in between.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use lastmile_wire::request::{Delivery, Protocol};
+use lastmile_wire::webtransport;
+
+use wtransport::quinn::{Connection, SendDatagramError, SendStream, VarInt, WriteError};
+
+use super::Shard;
+use super::inbox::{MemberKey, SessionJoin, ShardId, ShardInput, ShardSender};
+use super::log::{Log, RoundLog};
+use super::member::{Outlet, Progress};
+use crate::catalog::Subscription;
+use crate::metrics::{Metrics, ProtocolMetrics};
+use crate::protocol::CloseReason;
+use crate::published::{Framing, Moment, Published};
+
+/// Rounds handed to a stream at once.
+const ROUNDS_AT_ONCE: usize = 64;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct SessionOutlet {
+    delivery: Delivery,
+    counters: Counters,
+    /// The session, once it is accepted.
+    open: Option<OpenSession>,
+    /// Wakes the shard when the connection takes more; made with the first write.
+    waker: Option<Waker>,
+    /// The latest rounds, until the session is accepted.
+    first: VecDeque<Arc<Published>>,
+    /// A stream that was opened ahead.
+    spare: Option<SendStream>,
+    /// Someone waits for the peer to allow another stream.
+    is_opening: bool,
+    /// What a stream has not taken of a frame, and the stream where it is not the session's one.
+    begun: Option<(Bytes, Option<SendStream>)>,
+}
+
+/// An accepted session.
+#[derive(Debug)]
+pub struct OpenSession {
+    /// Its connection; one session has it for itself.
+    pub connection: Connection,
+    /// Its number on the connection.
+    pub session_id: u64,
+    /// The one stream of [`Delivery::Stream`].
+    pub stream: Option<wtransport::SendStream>,
+    /// The member's name, and where to tell what happens to it, while the session is served.
+    pub seat: Weak<SessionSeat>,
+}
+
+/// Where a session stands. Dropping it leaves the shard.
+#[derive(Debug)]
+pub struct SessionSeat {
+    shard: ShardSender,
+    member: MemberKey,
+}
+
+#[derive(Debug)]
+struct Counters {
+    metrics: Arc<Metrics>,
+    shard: ShardId,
+}
+
+impl Counters {
+    fn get(&self) -> &ProtocolMetrics {
+        self.metrics.shards[self.shard.index()].protocol(Protocol::WebTransport)
+    }
+}
+
+impl SessionSeat {
+    /// Joins a shard and waits until attached. `None` where the server is shutting down.
+    pub async fn join(
+        shard: &ShardSender,
+        outlet: SessionOutlet,
+        subscription: Subscription,
+    ) -> Option<Self> {
+        let (attached, answered) = tokio::sync::oneshot::channel();
+        shard.tell(ShardInput::JoinSession(Box::new(SessionJoin { outlet, subscription, attached })));
+        Some(Self { shard: shard.clone(), member: answered.await.ok()? })
+    }
+
+    /// The session was accepted: its rounds can go.
+    pub fn open(self: &Arc<Self>, session: OpenSession) {
+        self.shard.tell(ShardInput::Open(self.member, Box::new(session)));
+    }
+}
+
+impl Drop for SessionSeat {
+    fn drop(&mut self) {
+        self.shard.tell(ShardInput::Leave(self.member));
+    }
+}
+
+/// Tells the shard that a connection takes more.
+struct Writable {
+    shard: ShardSender,
+    member: MemberKey,
+}
+
+impl Wake for Writable {
+    fn wake(self: Arc<Self>) {
+        self.shard.tell(ShardInput::Writable(self.member));
+    }
+}
+
+impl SessionOutlet {
+    /// A session that is about to be accepted.
+    pub fn new(delivery: Delivery, metrics: Arc<Metrics>, shard: ShardId) -> Self {
+        Self {
+            delivery,
+            counters: Counters { metrics, shard },
+            open: None,
+            waker: None,
+            first: VecDeque::new(),
+            spare: None,
+            is_opening: false,
+            begun: None,
+        }
+    }
+
+    /// How its rounds are framed.
+    pub fn framing(&self) -> Framing {
+        match self.delivery {
+            Delivery::Stream => Framing::LengthPrefixed,
+            Delivery::Streams => Framing::UniStream,
+            Delivery::Datagram => Framing::Datagram,
+        }
+    }
+
+    /// The latest rounds, to go before all others.
+    pub fn set_first(&mut self, first: &[Arc<Published>]) {
+        self.first = first.iter().cloned().collect();
+    }
+
+    /// Ends the session, and tells it why.
+    pub fn close(self, reason: CloseReason) {
+        if let Some(open) = self.open {
+            end(&open.connection, reason);
+        }
+    }
+
+    /// Hands on what the session has not got, as far as the connection takes it.
+    ///
+    /// # Errors
+    /// The reason to close it for.
+    pub fn write(&mut self, log: &RoundLog, place: &mut u64) -> Result<Progress, CloseReason> {
+        let Some(open) = &self.open else { return Ok(Progress::Waiting) };
+        if self.waker.is_none() {
+            let seat = open.seat.upgrade().ok_or(CloseReason::PeerGone)?;
+            let (shard, member) = (seat.shard.clone(), seat.member);
+            self.waker = Some(Waker::from(Arc::new(Writable { shard, member })));
+        }
+        if self.finish_begun()? == Progress::Waiting {
+            return Ok(Progress::Waiting);
+        }
+        while let Some(round) = self.first.pop_front() {
+            let progress = self.write_one(&round, Moment::Attach)?;
+            if self.is_opening {
+                self.first.push_front(round);
+            }
+            if progress == Progress::Waiting {
+                return Ok(Progress::Waiting);
+            }
+        }
+        if self.delivery == Delivery::Stream {
+            return self.write_joined(log, place);
+        }
+        for round in log.from(*place) {
+            if self.is_opening {
+                return Ok(Progress::Waiting);
+            }
+            let progress = self.write_one(round, Moment::Live)?;
+            *place += u64::from(!self.is_opening);
+            if progress == Progress::Waiting {
+                return Ok(Progress::Waiting);
+            }
+        }
+        Ok(Progress::Written)
+    }
+}
+
+impl SessionOutlet {
+    /// Gives the begun frame's rest to its stream.
+    fn finish_begun(&mut self) -> Result<Progress, CloseReason> {
+        let Some((mut rest, own_stream)) = self.begun.take() else { return Ok(Progress::Written) };
+        match own_stream {
+            Some(mut stream) => {
+                if !self.write_stream(&mut stream, std::slice::from_mut(&mut rest))? {
+                    self.begun = Some((rest, Some(stream)));
+                    return Ok(Progress::Waiting);
+                }
+                finish(&mut stream);
+            }
+            None => {
+                if !self.write_session_stream(std::slice::from_mut(&mut rest))? {
+                    self.begun = Some((rest, None));
+                    return Ok(Progress::Waiting);
+                }
+            }
+        }
+        Ok(Progress::Written)
+    }
+
+    /// Writes frames to the session's one stream, many at once.
+    fn write_joined(&mut self, log: &RoundLog, place: &mut u64) -> Result<Progress, CloseReason> {
+        while *place < log.end() {
+            let mut frames: Vec<Bytes> = log
+                .from(*place)
+                .take(ROUNDS_AT_ONCE)
+                .map(|round| round.frame(Framing::LengthPrefixed, Moment::Live).clone())
+                .collect();
+            let is_done = self.write_session_stream(&mut frames)?;
+            // Frames that were taken whole are empty now; one may have been begun.
+            let untouched = |(frame, round): &(&Bytes, &Arc<Published>)| {
+                frame.len() == round.frame(Framing::LengthPrefixed, Moment::Live).len()
+            };
+            let left = frames.iter().zip(log.from(*place)).filter(untouched).count();
+            *place += (frames.len() - left) as u64;
+            if !is_done {
+                let begun = frames.len() - left;
+                self.begun = begun
+                    .checked_sub(1)
+                    .map(|last| frames[last].clone())
+                    .filter(|rest| !rest.is_empty())
+                    .map(|rest| (rest, None));
+                return Ok(Progress::Waiting);
+            }
+        }
+        Ok(Progress::Written)
+    }
+
+    /// Sends one round by itself. `Waiting` with `is_opening` set: it has not been sent and is to be tried
+    /// again. `Waiting` otherwise: it has been begun.
+    ///
+    /// The latest rounds of a datagram session go on streams: a datagram that is there before the client has
+    /// begun to read them is dropped by browsers.
+    fn write_one(&mut self, round: &Published, moment: Moment) -> Result<Progress, CloseReason> {
+        if self.delivery == Delivery::Stream {
+            let mut frame = round.frame(Framing::LengthPrefixed, moment).clone();
+            if !self.write_session_stream(std::slice::from_mut(&mut frame))? {
+                self.begun = Some((frame, None));
+                return Ok(Progress::Waiting);
+            }
+            return Ok(Progress::Written);
+        }
+        if self.delivery == Delivery::Datagram && moment == Moment::Live && self.send_datagram(round)? {
+            return Ok(Progress::Written);
+        }
+        let Some(mut stream) = self.open_stream()? else { return Ok(Progress::Waiting) };
+        let mut frame = self.uni_stream_frame(round);
+        if !self.write_stream(&mut stream, std::slice::from_mut(&mut frame))? {
+            self.begun = Some((frame, Some(stream)));
+            return Ok(Progress::Waiting);
+        }
+        finish(&mut stream);
+        Ok(Progress::Written)
+    }
+
+    /// Whether the round went as a datagram; else it is too large for one, or the peer takes none.
+    fn send_datagram(&mut self, round: &Published) -> Result<bool, CloseReason> {
+        let Some(open) = &self.open else { return Ok(false) };
+        let datagram = match open.session_id {
+            0 => round.frame(Framing::Datagram, Moment::Live).clone(),
+            id => webtransport::datagram(id, round.payload()).into(),
+        };
+        match open.connection.send_datagram(datagram) {
+            Ok(()) => Ok(true),
+            Err(SendDatagramError::ConnectionLost(_)) => Err(CloseReason::PeerGone),
+            Err(
+                SendDatagramError::TooLarge
+                | SendDatagramError::UnsupportedByPeer
+                | SendDatagramError::Disabled,
+            ) => {
+                self.counters.get().datagram_fallbacks.add(1);
+                Ok(false)
+            }
+        }
+    }
+
+    fn uni_stream_frame(&self, round: &Published) -> Bytes {
+        match self.open.as_ref().map_or(0, |open| open.session_id) {
+            0 => round.frame(Framing::UniStream, Moment::Live).clone(),
+            id => webtransport::uni_stream(id, round.payload()).into(),
+        }
+    }
+
+    /// A stream for one round; `None` where the peer must allow more first: then someone waits for it.
+    fn open_stream(&mut self) -> Result<Option<SendStream>, CloseReason> {
+        if let Some(stream) = self.spare.take() {
+            return Ok(Some(stream));
+        }
+        let Some(open) = &self.open else { return Ok(None) };
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(open.connection.open_uni()).poll(&mut context) {
+            Poll::Ready(Ok(stream)) => Ok(Some(stream)),
+            Poll::Ready(Err(_)) => Err(CloseReason::PeerGone),
+            Poll::Pending => {
+                self.is_opening = true;
+                let (connection, seat) = (open.connection.clone(), Weak::clone(&open.seat));
+                tokio::spawn(async move {
+                    // A connection that has ended is found out by whoever serves the session.
+                    if let (Ok(stream), Some(seat)) = (connection.open_uni().await, seat.upgrade()) {
+                        seat.shard.tell(ShardInput::Stream(seat.member, stream));
+                    }
+                });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes to the session's one stream; whether it took everything.
+    fn write_session_stream(&mut self, frames: &mut [Bytes]) -> Result<bool, CloseReason> {
+        let Some(OpenSession { stream: Some(stream), .. }) = &mut self.open else { return Ok(true) };
+        write(stream.quic_stream_mut(), frames, self.waker.as_ref())
+    }
+
+    fn write_stream(&self, stream: &mut SendStream, frames: &mut [Bytes]) -> Result<bool, CloseReason> {
+        write(stream, frames, self.waker.as_ref())
+    }
+}
+
+/// Writes as much of `frames` as the stream takes now, which empties them; whether it took everything. The waker
+/// is woken when it takes more.
+fn write(
+    stream: &mut SendStream,
+    mut frames: &mut [Bytes],
+    waker: Option<&Waker>,
+) -> Result<bool, CloseReason> {
+    let mut context = Context::from_waker(waker.unwrap_or(Waker::noop()));
+    while !frames.is_empty() {
+        let polled = pin!(stream.write_chunks(frames)).poll(&mut context);
+        match polled {
+            Poll::Ready(Ok(written)) => frames = &mut frames[written.chunks..],
+            // The peer does not want this stream: what it refuses is not owed to it.
+            Poll::Ready(Err(WriteError::Stopped(_))) => return Ok(true),
+            Poll::Ready(Err(_)) => return Err(CloseReason::PeerGone),
+            Poll::Pending => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+fn finish(stream: &mut SendStream) {
+    // Fails only for a stream that is finished already.
+    let _ = stream.finish();
+}
+
+/// Closes a session's connection with the reason's number and words; 0 is a server that goes away.
+fn end(connection: &Connection, reason: CloseReason) {
+    let code = if reason == CloseReason::GoingAway { 0 } else { reason.index() as u32 };
+    connection.close(VarInt::from_u32(code), reason.words().as_bytes());
+}
+
+impl Shard {
+    /// A session was accepted.
+    pub(super) fn open_session(&mut self, key: MemberKey, session: OpenSession) {
+        match self.members.get(key).map(|member| &mut member.outlet) {
+            Some(Outlet::Session(outlet)) => outlet.open = Some(session),
+            // It was closed while it was being accepted.
+            _ => {
+                let reason = if self.stopping { CloseReason::GoingAway } else { CloseReason::TooSlow };
+                return end(&session.connection, reason);
+            }
+        }
+        self.on_writable(key);
+    }
+
+    /// A stream was opened for a session that waited for one.
+    pub(super) fn use_stream(&mut self, key: MemberKey, stream: SendStream) {
+        let Some(member) = self.members.get(key) else { return };
+        let Outlet::Session(outlet) = &mut member.outlet else { return };
+        outlet.spare = Some(stream);
+        outlet.is_opening = false;
+        self.on_writable(key);
+    }
+}
