@@ -179,7 +179,7 @@ mod tests {
         fn new() -> Self {
             let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
             let second = Duration::from_secs(1);
-            let settings = ShardSettings { backlog_bytes: 100, heartbeat: second, idle_limit: second };
+            let settings = ShardSettings { backlog_bytes: 1000, heartbeat: second, idle_limit: second };
             let (hub, asked) = HubSender::channel();
             let shard = Shard::new(ShardId(0), 1, settings, hub, Arc::new(Metrics::new(1))).expect("a shard");
             let (sender, inbox) = ShardSender::channel();
@@ -227,5 +227,40 @@ mod tests {
         let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
         let Ok(Ok(events)) = next else { panic!("no events: {next:?}") };
         assert_eq!(&events[..], b"event: message\nid: 2\ndata: 2\n\n");
+    }
+
+    #[tokio::test]
+    async fn rounds_that_arrive_while_others_are_written_reach_everyone_once_and_are_counted() {
+        let mut bench = Bench::new();
+        let mut readers = Vec::new();
+        for _ in 0..100 {
+            let (sender, subscription) = (bench.sender.clone(), bench.subscription.clone());
+            let join =
+                tokio::spawn(
+                    async move { QueueReader::join(&sender, Framing::SseEvent, subscription).await },
+                );
+            tokio::task::yield_now().await;
+            let member = bench.ask();
+            bench.shard.take(ShardInput::Attached { member, latest: Vec::new() });
+            readers.push(join.await.expect("a task").expect("a reader"));
+        }
+        for round_id in 1..=9 {
+            bench.publish(round_id);
+            bench.shard.take_turn();
+        }
+        while !bench.shard.active.is_empty() {
+            bench.shard.take_turn();
+        }
+        let expected: String =
+            (1..=9).map(|id| format!("event: message\nid: {id}\ndata: {id}\n\n")).collect();
+        for reader in &mut readers {
+            let mut events = Vec::new();
+            while events.len() < expected.len() {
+                events.extend_from_slice(&reader.next().await.expect("events"));
+            }
+            assert_eq!(String::from_utf8_lossy(&events), expected);
+        }
+        let counted = bench.shard.counters().protocol(protocol_of(Framing::SseEvent));
+        assert_eq!(counted.deliveries.get(), 900);
     }
 }

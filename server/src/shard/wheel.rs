@@ -130,8 +130,13 @@ impl<L: Log> Wheel<L> {
         while written < SEATS_A_TURN && self.behind > 0 && visited <= self.seats.len() {
             // Members that got the same bytes since the last look at the clock are counted together.
             let mut run: Option<(u64, u64, u64)> = None;
+            if self.next >= self.seats.len() {
+                // Only here, where nothing is left to be counted that could be forgotten.
+                self.next = 0;
+                self.forget();
+            }
             for _ in 0..SEATS_PER_STAMP {
-                if self.behind == 0 || visited > self.seats.len() {
+                if self.behind == 0 || self.next >= self.seats.len() {
                     break;
                 }
                 visited += 1;
@@ -158,10 +163,6 @@ impl<L: Log> Wheel<L> {
 
     /// Writes to the member whose turn it is; gives what part of the log it got.
     fn write_next(&mut self, members: &mut Members, outcome: &mut TurnOutcome) -> Option<(u64, u64)> {
-        if self.next >= self.seats.len() {
-            self.next = 0;
-            self.forget();
-        }
         let end = self.log.end();
         let seat = self.seats.get_mut(self.next)?;
         self.next += 1;
