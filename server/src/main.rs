@@ -26,8 +26,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("{}", server.ready_line());
-    match server.run_until_signal() {
+    match server.run_until_signal(|server| println!("{}", server.ready_line())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lastmile-server: {error}");

@@ -335,15 +335,17 @@ impl Handle {
         .to_string()
     }
 
-    /// Serves until SIGTERM or Ctrl-C, then says goodbye to everyone.
+    /// Serves until SIGTERM or Ctrl-C, then says goodbye to everyone. `on_ready` is called as soon as signals are
+    /// heard: whoever it tells may send one at once.
     ///
     /// # Errors
     /// [`ServeError`] where the server could not go on.
-    pub fn run_until_signal(mut self) -> Result<(), ServeError> {
+    pub fn run_until_signal(mut self, on_ready: impl FnOnce(&Self)) -> Result<(), ServeError> {
         let Some(control) = self.control.take() else { return Ok(()) };
         let served = control.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
+            on_ready(&self);
             tokio::select! {
                 _ = terminate.recv() => Ok(()),
                 _ = interrupt.recv() => Ok(()),
