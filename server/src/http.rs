@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use crate::catalog::Catalog;
-use crate::connect::{Connection, Refusal};
+use crate::connect::{Connection, MAX_HEAD_BYTES, Refusal};
 use crate::protocol;
 use crate::published::Framing;
 use crate::shard::{QueueReader, ShardSender};
@@ -53,7 +53,7 @@ impl HttpService {
         let mut stop = self.stop.clone();
         self.control.spawn(async move {
             let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder.http1().keep_alive(false);
+            builder.http1().keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
             builder.http2().max_concurrent_streams(100);
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             let served = tokio::select! {
@@ -96,6 +96,7 @@ impl SharedStreams {
         Router::new()
             .route("/sse/{*topic}", get(event_stream))
             .route("/ws/{*topic}", get(|| async { refuse(&Refusal::upgrade_required()) }))
+            .method_not_allowed_fallback(|| async { refuse(&Refusal::method_not_allowed()) })
             .with_state(self)
     }
 

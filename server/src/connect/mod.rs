@@ -34,7 +34,7 @@ use crate::shard::{ShardInput, ShardSender, Socket, SocketJoin};
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Largest request head accepted.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// What every acceptor needs.
 #[derive(Debug)]
@@ -129,9 +129,13 @@ impl Entrance {
             }
             let (decision, head_bytes) = match RequestHead::parse(&received) {
                 Parsed::Partial if received.len() < MAX_HEAD_BYTES => continue,
-                // What is no HTTP/1 request, or too long a one, gets its answer from the HTTP library.
-                Parsed::Partial | Parsed::Foreign => (None, 0),
+                Parsed::Partial => (Some(Err(Refusal::head_too_large())), 0),
+                Parsed::Request(_, head_bytes) if head_bytes > MAX_HEAD_BYTES => {
+                    (Some(Err(Refusal::head_too_large())), 0)
+                }
                 Parsed::Request(request, head_bytes) => (self.decide(&request), head_bytes),
+                // What is no HTTP/1 request gets its answer from the HTTP library.
+                Parsed::Foreign => (None, 0),
             };
             match decision {
                 None => self.http.serve(stream, received),

@@ -27,6 +27,16 @@ impl Refusal {
         Self { status: 426, error: "this address speaks WebSocket version 13".to_owned() }
     }
 
+    /// A stream is only ever asked for with GET.
+    pub fn method_not_allowed() -> Self {
+        Self { status: 405, error: "Method not allowed".to_owned() }
+    }
+
+    /// The head of the request is longer than [`super::MAX_HEAD_BYTES`].
+    pub fn head_too_large() -> Self {
+        Self { status: 431, error: "the request's head is too large".to_owned() }
+    }
+
     /// The body: the contract's error object.
     pub fn body(&self) -> String {
         serde_json::json!({ "error": self.error, "success": false }).to_string()
@@ -37,6 +47,7 @@ impl Refusal {
         let (reason, more) = match self.status {
             400 => ("Bad Request", ""),
             404 => ("Not Found", ""),
+            431 => ("Request Header Fields Too Large", ""),
             _ => ("Upgrade Required", "upgrade: websocket\r\nsec-websocket-version: 13\r\n"),
         };
         let body = self.body();
