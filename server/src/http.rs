@@ -2,6 +2,7 @@
 //! Runs on the control runtime, away from the shards.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,43 +31,64 @@ use crate::protocol;
 use crate::published::Framing;
 use crate::shard::{QueueReader, ShardSender};
 
+/// Time that answers and goodbyes have to leave when the server stops.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Serves HTTP on connections that the entrance hands over.
 #[derive(Debug, Clone)]
 pub struct HttpService {
     control: Handle,
     router: Router,
     stop: watch::Receiver<bool>,
+    open: OpenConnections,
+}
+
+/// Knows whether connections are still being served.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<()>);
+
+impl OpenConnections {
+    /// There are none left, and no service that could take more.
+    pub fn have_ended(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 impl HttpService {
     /// A service on the control runtime, until told to stop.
-    pub fn new(control: Handle, router: Router, stop: watch::Receiver<bool>) -> Self {
-        Self { control, router, stop }
+    pub fn new(control: Handle, router: Router, stop: watch::Receiver<bool>, open: OpenConnections) -> Self {
+        Self { control, router, stop, open }
     }
 
     /// Serves a connection of which `received` has been read already. HTTP/1.1 connections end with their
     /// response: so every request begins a connection, and a stream is always recognised by the entrance.
-    pub fn serve<C: Connection>(&self, stream: C, received: Vec<u8>) {
-        let (reader, writer) = tokio::io::split(stream);
+    ///
+    /// # Errors
+    /// Where the control runtime can't take the connection.
+    pub fn serve<C: Connection>(&self, stream: C, received: Vec<u8>) -> io::Result<()> {
+        let (reader, writer) = tokio::io::split(stream.move_to(&self.control)?);
         let io = TokioIo::new(tokio::io::join(std::io::Cursor::new(received).chain(reader), writer));
         let service = TowerToHyperService::new(self.router.clone());
         let mut stop = self.stop.clone();
+        let open = self.open.clone();
         self.control.spawn(async move {
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
             builder.http2().max_concurrent_streams(100);
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             let served = tokio::select! {
-                served = &mut connection => served,
+                served = &mut connection => Ok(served),
                 () = stopped(&mut stop) => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    tokio::time::timeout(GOODBYE_LIMIT, connection).await
                 }
             };
-            if let Err(error) = served {
+            if let Ok(Err(error)) = served {
                 debug!(error, "an HTTP connection failed");
             }
+            drop(open);
         });
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::certificate::{Certificate, CertificateError};
 use crate::clock;
 use crate::config::Config;
 use crate::connect::{Entrance, ListenError, SharedPort};
-use crate::http::{HttpService, SharedStreams};
+use crate::http::{HttpService, OpenConnections, SharedStreams};
 use crate::hub::{Hub, HubInput, HubSender};
 use crate::ingest::{Ingest, IngestError};
 use crate::metrics::Metrics;
@@ -82,6 +82,7 @@ pub struct Handle {
     shards: Vec<ShardSender>,
     ended: mpsc::UnboundedReceiver<usize>,
     threads: Vec<JoinHandle<()>>,
+    open_http: OpenConnections,
     control: Option<Runtime>,
 }
 
@@ -157,11 +158,12 @@ impl Server {
         });
         let router = Arc::new(streams).router().merge(rest);
         let idle_limit = Duration::from_secs_f64(config.idle_limit_s);
+        let open_http = OpenConnections::default();
         let entrance = Entrance {
             catalog: Arc::clone(&catalog),
             metrics: Arc::clone(&metrics),
             tls: config.has_tls().then(|| certificate.https()),
-            http: HttpService::new(control.handle().clone(), router, stopping.clone()),
+            http: HttpService::new(control.handle().clone(), router, stopping.clone(), open_http.clone()),
             idle_limit,
         };
         let (ready, subscribed) = oneshot::channel();
@@ -192,6 +194,7 @@ impl Server {
             shards: shards.clone(),
             ended,
             threads: Vec::new(),
+            open_http,
             control: Some(control),
         };
         // From here on the handle's drop ends what has begun, should a later step fail.
@@ -369,7 +372,9 @@ impl Handle {
             shard.tell(ShardInput::Stop);
         }
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
-        while Instant::now() < deadline && !self.threads.iter().all(JoinHandle::is_finished) {
+        // What the control runtime still serves, event streams over HTTP/2 among it, ends with a goodbye too.
+        let has_ended = || self.threads.iter().all(JoinHandle::is_finished) && self.open_http.have_ended();
+        while Instant::now() < deadline && !has_ended() {
             std::thread::sleep(Duration::from_millis(2));
         }
         for thread in self.threads.drain(..) {

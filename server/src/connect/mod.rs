@@ -11,6 +11,7 @@ pub use listener::{ListenError, SharedPort};
 pub use refusal::Refusal;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use lastmile_wire::request::{Protocol, StreamRequest};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -138,7 +140,7 @@ impl Entrance {
                 Parsed::Foreign => (None, 0),
             };
             match decision {
-                None => self.http.serve(stream, received),
+                None => self.http.serve(stream, received)?,
                 Some(Ok(Admission { protocol, subscription, head })) => {
                     let early = received.split_off(head_bytes);
                     let socket = stream.into_socket()?;
@@ -186,7 +188,13 @@ struct Admission {
 }
 
 /// A connection on which a request is read, and which can then become a shard's.
-pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+pub trait Connection: AsyncRead + AsyncWrite + Send + Sized + Unpin + 'static {
+    /// Takes it from this thread's runtime to another, which alone hears of it then.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    fn move_to(self, runtime: &Handle) -> io::Result<Self>;
+
     /// Takes it off this thread's runtime.
     ///
     /// # Errors
@@ -195,12 +203,27 @@ pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {
 }
 
 impl Connection for TcpStream {
+    fn move_to(self, runtime: &Handle) -> io::Result<Self> {
+        let stream = self.into_std()?;
+        let _entered = runtime.enter();
+        Self::from_std(stream)
+    }
+
     fn into_socket(self) -> io::Result<Socket> {
         Ok(Socket::Plain(self.into_std()?.into()))
     }
 }
 
 impl Connection for TlsStream<TcpStream> {
+    fn move_to(mut self, runtime: &Handle) -> io::Result<Self> {
+        // A connection can be taken out of its TLS, but not put back: so its descriptor is doubled, and the new
+        // one takes the place of the old one.
+        let doubled = self.get_ref().0.as_fd().try_clone_to_owned()?;
+        let _entered = runtime.enter();
+        *self.get_mut().0 = TcpStream::from_std(doubled.into())?;
+        Ok(self)
+    }
+
     fn into_socket(self) -> io::Result<Socket> {
         let (stream, tls) = self.into_inner();
         Ok(Socket::tls(stream.into_std()?.into(), tls))
