@@ -73,7 +73,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "TYPE")]
     pub r#type: Option<String>,
 
-    /// Folder for result.json and report.html [default: results/<time>]
+    /// Folder for result.json and report.html [default: results/ and the time]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 

@@ -115,6 +115,8 @@ impl Stub {
 
 fn listen(shared: &Arc<Shared>, serve: impl Fn(Arc<Shared>, TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // What a standstill may leave in the kernel stays small, whatever the kernel would like.
+    socket2::SockRef::from(&listener).set_recv_buffer_size(64 * 1024).unwrap();
     let address = listener.local_addr().unwrap();
     let shared = Arc::clone(shared);
     thread::spawn(move || {

@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use lastmile_wire::webtransport::append_message;
+use lastmile_wire::webtransport::{append_message, append_varint};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use wtransport::endpoint::IncomingSession;
 use wtransport::{Connection, Endpoint, Identity, ServerConfig};
 
 use super::stub::{Subscriber, Subscribers};
+
+/// Type of a unidirectional stream of a session.
+const WEBTRANSPORT_STREAM: u64 = 0x54;
 
 /// Ends the server when dropped.
 pub struct Handle {
@@ -85,30 +88,43 @@ async fn follow(
     mut orders: UnboundedReceiver<Order>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut stream = if delivery == "stream" { Some(connection.open_uni().await?.await?) } else { None };
+    let quic = connection.quic_connection();
+    let unsent_datagrams = quic.datagram_send_buffer_space();
+    let mut finished = Vec::new();
     while let Some(order) = orders.recv().await {
-        let message = match order {
-            Order::Deliver(message) => message,
-            Order::Close => {
-                connection.close(1013u32.into(), b"too slow");
-                return Ok(());
-            }
-        };
-        match &mut stream {
-            Some(stream) => {
+        match (order, &mut stream) {
+            (Order::Close, _) => break,
+            (Order::Deliver(message), Some(stream)) => {
                 let mut bytes = Vec::new();
                 append_message(&mut bytes, &message);
                 // In two pieces: messages may arrive in parts.
                 stream.write_all(&bytes[..10]).await?;
                 stream.write_all(&bytes[10..]).await?;
             }
-            None if delivery == "streams" => {
-                let mut stream = connection.open_uni().await?.await?;
-                stream.write_all(&message).await?;
-                // wtransport's own would wait for the acknowledgement, which a client delays.
-                stream.quic_stream_mut().finish()?;
+            (Order::Deliver(message), None) if delivery == "streams" => {
+                // Header, message and end in one frame, so that streams arrive in the order they were opened.
+                let mut bytes = Vec::new();
+                append_varint(&mut bytes, WEBTRANSPORT_STREAM);
+                append_varint(&mut bytes, connection.session_id().into_u64());
+                bytes.extend_from_slice(&message);
+                let mut stream = quic.open_uni().await?;
+                stream.write_all(&bytes).await?;
+                stream.finish()?;
+                finished.push(stream);
             }
-            None => connection.send_datagram(&message)?,
+            (Order::Deliver(message), None) => connection.send_datagram(&message)?,
         }
     }
+    // A close overtakes what has not been sent: first everything has to be on its way.
+    if let Some(mut stream) = stream {
+        stream.finish().await?;
+    }
+    for stream in finished {
+        stream.stopped().await?;
+    }
+    while quic.datagram_send_buffer_space() < unsent_datagrams {
+        tokio::task::yield_now().await;
+    }
+    connection.close(1013u32.into(), b"too slow");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What arrives on a session: messages on one stream, on a stream each, or as datagrams.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
@@ -25,11 +26,17 @@ pub async fn receive_until_end<S: Sink + 'static>(
 ) -> String {
     let connection = session.connection.clone();
     let receiver = Receiver { subscriber, delivery, sink };
-    tokio::select! {
-        reason = receiver.clone().datagrams(&connection) => reason,
-        reason = receiver.streams(&connection) => reason,
+    let mut datagrams = pin!(receiver.clone().datagrams(&connection).fuse());
+    let mut streams = pin!(receiver.streams(&connection).fuse());
+    let reason = tokio::select! {
+        reason = &mut datagrams => reason,
+        reason = &mut streams => reason,
         reason = session.ended() => reason,
-    }
+    };
+    // The end may be noticed before everything that arrived ahead of it has been read.
+    let _ = datagrams.now_or_never();
+    let _ = streams.now_or_never();
+    reason
 }
 
 struct Receiver<S> {
