@@ -55,6 +55,11 @@ impl Way {
         }
     }
 
+    /// The contract promises rounds in order.
+    pub fn is_ordered(self) -> bool {
+        !matches!(self, Self::Streams | Self::Datagram)
+    }
+
     /// The target of a topic's stream: `crash`, `type/color`.
     pub fn target(self, topic: &str) -> String {
         let delivery = match self {

@@ -60,7 +60,7 @@ impl Client for EventStream {
                 match self.body.frame().await {
                     None => return Err(end_of(&self.events, self.words.take())),
                     Some(Ok(frame)) => self.events.push(&frame.into_data().unwrap_or_default()),
-                    Some(Err(error)) => return Err(End::Broken(error.to_string())),
+                    Some(Err(error)) => return Err(End::Broken(format!("{error:?}"))),
                 }
             }
         })

@@ -22,7 +22,7 @@ pub use http::{Answer, Stream, answer, exchange, get, open};
 pub use place::Place;
 pub use program::Program;
 pub use round::{large_round, round, round_id};
-pub use site::{Site, every_way};
+pub use site::{Site, every_way, metric};
 pub use sse::{Event, Events};
 
 /// The longest wait for what must happen. Only a failing test ever waits so long.

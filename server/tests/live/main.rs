@@ -4,3 +4,11 @@
 mod common;
 
 mod delivery;
+mod http;
+mod ingest;
+mod metrics;
+mod redis;
+mod shutdown;
+mod slow;
+mod start;
+mod websocket;
