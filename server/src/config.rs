@@ -45,7 +45,7 @@ pub struct Config {
     #[arg(long, env = "LASTMILE_LOG", default_value = "info")]
     pub log: String,
 
-    /// Threads that own connections [default: one a core]
+    /// Threads that own connections [default: one a core, but one core is left to Redis and the rest]
     #[arg(long, env = "LASTMILE_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
 
@@ -64,6 +64,40 @@ pub struct Config {
     /// Seconds to wait for Redis and the database at start
     #[arg(long, env = "LASTMILE_STARTUP_LIMIT_S", default_value_t = 10.0, value_parser = parse_seconds)]
     pub startup_limit_s: f64,
+}
+
+/// TLS without files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsMode {
+    /// A certificate of our own making.
+    SelfSigned,
+}
+
+impl Config {
+    /// All defaults but for these flags, as if given on the command line.
+    ///
+    /// # Errors
+    /// What the command line would say.
+    pub fn from_flags<'a>(flags: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::iter::once("lastmile-server").chain(flags))
+    }
+
+    /// HTTP is served over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some() || self.tls_cert.is_some()
+    }
+
+    /// See [`Self::startup_limit_s`].
+    pub fn startup_limit(&self) -> Duration {
+        Duration::from_secs_f64(self.startup_limit_s)
+    }
+
+    /// How many shards there will be. On the last core run the kernel's network work, Redis where it is on the
+    /// same machine, and the control runtime: a shard there would only take turns with them.
+    pub fn shard_count(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.shards.map_or_else(|| cores.saturating_sub(1).max(1), usize::from)
+    }
 }
 
 /// TLS without files.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::debug;
 use wtransport::endpoint::IncomingSession;
 use wtransport::endpoint::endpoint_side::Server as ServerSide;
-use wtransport::quinn::{IdleTimeout, TransportConfig};
+use wtransport::quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig};
 use wtransport::{Connection, Endpoint, ServerConfig};
 
 use crate::connect::Entrance;
@@ -23,6 +23,11 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What one client may make us keep of its own bytes: on a stream, and on all of them together.
 const RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
+
+/// Packets a client may take before it acknowledges, where it can be asked to
+/// (draft-ietf-quic-ack-frequency): reading an acknowledgement costs about as much as sending a round. A gap in
+/// the packets is still told at once.
+const PACKETS_PER_ACKNOWLEDGEMENT: u32 = 10;
 
 /// Sessions that arrive at one shard's socket.
 pub struct Sessions {
@@ -110,12 +115,15 @@ impl Sessions {
 }
 
 fn transport(idle_limit: Duration) -> TransportConfig {
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.ack_eliciting_threshold(PACKETS_PER_ACKNOWLEDGEMENT.into());
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(8u32.into())
         .max_concurrent_uni_streams(8u32.into())
         .stream_receive_window(RECEIVE_WINDOW_BYTES.into())
         .receive_window(RECEIVE_WINDOW_BYTES.into())
+        .ack_frequency_config(Some(acknowledgements))
         .datagram_receive_buffer_size(Some(RECEIVE_WINDOW_BYTES as usize))
         .keep_alive_interval(Some(idle_limit / 4))
         // A limit of a day at most is far below what the type holds.
