@@ -100,38 +100,6 @@ impl Config {
     }
 }
 
-/// TLS without files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TlsMode {
-    /// A certificate of our own making.
-    SelfSigned,
-}
-
-impl Config {
-    /// All defaults but for these flags, as if given on the command line.
-    ///
-    /// # Errors
-    /// What the command line would say.
-    pub fn from_flags<'a>(flags: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(std::iter::once("lastmile-server").chain(flags))
-    }
-
-    /// HTTP is served over TLS.
-    pub fn has_tls(&self) -> bool {
-        self.tls.is_some() || self.tls_cert.is_some()
-    }
-
-    /// See [`Self::startup_limit_s`].
-    pub fn startup_limit(&self) -> Duration {
-        Duration::from_secs_f64(self.startup_limit_s)
-    }
-
-    /// How many shards there will be.
-    pub fn shard_count(&self) -> usize {
-        self.shards.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
-    }
-}
-
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
