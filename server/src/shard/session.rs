@@ -218,22 +218,23 @@ impl SessionOutlet {
                 .take(ROUNDS_AT_ONCE)
                 .map(|round| round.frame(Framing::LengthPrefixed, Moment::Live).clone())
                 .collect();
-            let is_done = self.write_session_stream(&mut frames)?;
+            if self.write_session_stream(&mut frames)? {
+                *place += frames.len() as u64;
+                continue;
+            }
             // Frames that were taken whole are empty now; one may have been begun.
             let untouched = |(frame, round): &(&Bytes, &Arc<Published>)| {
                 frame.len() == round.frame(Framing::LengthPrefixed, Moment::Live).len()
             };
             let left = frames.iter().zip(log.from(*place)).filter(untouched).count();
-            *place += (frames.len() - left) as u64;
-            if !is_done {
-                let begun = frames.len() - left;
-                self.begun = begun
-                    .checked_sub(1)
-                    .map(|last| frames[last].clone())
-                    .filter(|rest| !rest.is_empty())
-                    .map(|rest| (rest, None));
-                return Ok(Progress::Waiting);
-            }
+            let begun = frames.len() - left;
+            *place += begun as u64;
+            self.begun = begun
+                .checked_sub(1)
+                .map(|last| frames[last].clone())
+                .filter(|rest| !rest.is_empty())
+                .map(|rest| (rest, None));
+            return Ok(Progress::Waiting);
         }
         Ok(Progress::Written)
     }
