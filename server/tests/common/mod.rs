@@ -13,7 +13,7 @@ mod site;
 mod sse;
 mod tls;
 mod websocket;
-mod webtransport;
+pub mod webtransport;
 
 use std::time::Duration;
 

@@ -30,8 +30,11 @@ struct Session {
     _endpoint: Endpoint<endpoint_side::Client>,
 }
 
-/// A subscriber over WebTransport, with a socket of its own.
-pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, String> {
+/// A session with a socket of its own, which lives as long as its endpoint.
+pub async fn session(
+    place: &Place,
+    target: &str,
+) -> Result<(Connection, Endpoint<endpoint_side::Client>), String> {
     let mut config = ClientConfig::builder()
         .with_bind_address("127.0.0.1:0".parse().expect("an address"))
         .with_server_certificate_hashes([Sha256Digest::new(place.certificate)])
@@ -43,11 +46,16 @@ pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, Str
     let endpoint = Endpoint::client(config).map_err(|error| error.to_string())?;
     let url = format!("https://{}{target}", place.webtransport);
     let connection = endpoint.connect(url).await.map_err(|error| error.to_string())?;
-    let one_stream = !target.contains("delivery=");
+    Ok((connection, endpoint))
+}
+
+/// A subscriber over WebTransport.
+pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, String> {
+    let (connection, endpoint) = session(place, target).await?;
     Ok(Box::new(Session {
         connection,
         stream: None,
-        one_stream,
+        one_stream: !target.contains("delivery="),
         bytes: Vec::new(),
         buffer: vec![0; 16 * 1024].into_boxed_slice(),
         _endpoint: endpoint,

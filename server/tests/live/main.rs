@@ -12,3 +12,4 @@ mod shutdown;
 mod slow;
 mod start;
 mod websocket;
+mod webtransport;
