@@ -5,6 +5,7 @@
 //! half as its peer.
 
 pub mod channel;
+pub mod http3;
 pub mod request;
 pub mod round;
 pub mod sse;

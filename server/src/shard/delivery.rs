@@ -251,8 +251,8 @@ mod tests {
         while !bench.shard.active.is_empty() {
             bench.shard.take_turn();
         }
-        let expected: String =
-            (1..=9).map(|id| format!("event: message\nid: {id}\ndata: {id}\n\n")).collect();
+        let event = |id: u64| format!("event: message\nid: {id}\ndata: {id}\n\n");
+        let expected = (1..=9).map(event).collect::<Vec<_>>().concat();
         for reader in &mut readers {
             let mut events = Vec::new();
             while events.len() < expected.len() {

@@ -52,7 +52,7 @@ pub struct OpenSession {
     /// Its number on the connection.
     pub session_id: u64,
     /// The one stream of [`Delivery::Stream`].
-    pub stream: Option<wtransport::SendStream>,
+    pub stream: Option<SendStream>,
     /// The member's name, and where to tell what happens to it, while the session is served.
     pub seat: Weak<SessionSeat>,
 }
@@ -321,7 +321,7 @@ impl SessionOutlet {
     /// Writes to the session's one stream; whether it took everything.
     fn write_session_stream(&mut self, frames: &mut [Bytes]) -> Result<bool, CloseReason> {
         let Some(OpenSession { stream: Some(stream), .. }) = &mut self.open else { return Ok(true) };
-        write(stream.quic_stream_mut(), frames, self.waker.as_ref())
+        write(stream, frames, self.waker.as_ref())
     }
 
     fn write_stream(&self, stream: &mut SendStream, frames: &mut [Bytes]) -> Result<bool, CloseReason> {

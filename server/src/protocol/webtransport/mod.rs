@@ -1,17 +1,24 @@
 //! WebTransport: sessions over HTTP/3. Here they are accepted; their rounds come right from the shard.
 
+mod handshake;
+
+use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lastmile_wire::request::{Delivery, Protocol};
+use lastmile_wire::webtransport;
 use rustls::ServerConfig as TlsConfig;
 use tokio::sync::watch;
 use tracing::debug;
-use wtransport::endpoint::IncomingSession;
-use wtransport::endpoint::endpoint_side::Server as ServerSide;
-use wtransport::quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig};
-use wtransport::{Connection, Endpoint, ServerConfig};
+use wtransport::quinn::crypto::rustls::QuicServerConfig;
+use wtransport::quinn::{
+    AckFrequencyConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig,
+};
 
+use self::handshake::{SessionOffer, SessionStreams};
 use crate::connect::Entrance;
 use crate::shard::{OpenSession, SessionOutlet, SessionSeat, ShardId, ShardSender};
 
@@ -30,11 +37,19 @@ const RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
 const PACKETS_PER_ACKNOWLEDGEMENT: u32 = 10;
 
 /// Sessions that arrive at one shard's socket.
+#[derive(Debug)]
 pub struct Sessions {
-    endpoint: Endpoint<ServerSide>,
+    endpoint: Endpoint,
     entrance: Arc<Entrance>,
     id: ShardId,
     shard: ShardSender,
+}
+
+/// An admitted session, until it ends.
+struct Served {
+    connection: Connection,
+    streams: SessionStreams,
+    _seat: Arc<SessionSeat>,
 }
 
 impl Sessions {
@@ -43,18 +58,18 @@ impl Sessions {
     /// # Errors
     /// What the kernel or the QUIC library says.
     pub fn new(
-        socket: std::net::UdpSocket,
-        tls: &TlsConfig,
+        socket: UdpSocket,
+        tls: &Arc<TlsConfig>,
         entrance: Arc<Entrance>,
         id: ShardId,
         shard: ShardSender,
-    ) -> std::io::Result<Self> {
-        let transport = transport(entrance.idle_limit);
-        let config = ServerConfig::builder()
-            .with_bind_socket(socket)
-            .with_custom_tls_and_transport(tls.clone(), transport)
-            .build();
-        Ok(Self { endpoint: Endpoint::server(config)?, entrance, id, shard })
+    ) -> io::Result<Self> {
+        let crypto = QuicServerConfig::try_from(Arc::clone(tls)).map_err(io::Error::other)?;
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(Arc::new(transport(entrance.idle_limit)));
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)?;
+        Ok(Self { endpoint, entrance, id, shard })
     }
 
     /// Accepts sessions until told to stop, then gives the goodbyes time to leave.
@@ -63,6 +78,7 @@ impl Sessions {
         loop {
             tokio::select! {
                 incoming = sessions.endpoint.accept() => {
+                    let Some(incoming) = incoming else { return };
                     tokio::spawn(Arc::clone(&sessions).serve(incoming));
                 }
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -72,46 +88,57 @@ impl Sessions {
         let _ = tokio::time::timeout(GOODBYE_LIMIT, sessions.endpoint.wait_idle()).await;
     }
 
-    async fn serve(self: Arc<Self>, incoming: IncomingSession) {
-        match tokio::time::timeout(HANDSHAKE_LIMIT, self.admit(incoming)).await {
-            // The shard delivers; what is left to do here is to notice the end.
-            Ok(Some((connection, _seat))) => drop(connection.closed().await),
-            Ok(None) | Err(_) => self.entrance.metrics.handshakes_failed.add(1),
-        }
+    async fn serve(self: Arc<Self>, incoming: Incoming) {
+        // Boxed, so that a session that stands does not keep the room its handshake took.
+        let admission = Box::pin(tokio::time::timeout(HANDSHAKE_LIMIT, self.admit(incoming)));
+        let Ok(Some(mut served)) = admission.await else {
+            return self.entrance.metrics.handshakes_failed.add(1);
+        };
+        drop(self);
+        // The shard delivers; what is left to do here is to notice the end.
+        served.streams.ended().await;
+        served.connection.close(0u32.into(), b"");
     }
 
     /// The session of a client that asked for a stream there is. It is attached before it is accepted, so that
     /// a client whose session stands misses nothing.
-    async fn admit(&self, incoming: IncomingSession) -> Option<(Connection, Arc<SessionSeat>)> {
-        let request = incoming.await.inspect_err(|error| debug!(%error, "a QUIC handshake failed")).ok()?;
-        let (wanted, subscription) = match self.entrance.resolve(request.path(), Protocol::WebTransport) {
+    async fn admit(&self, incoming: Incoming) -> Option<Served> {
+        let connection =
+            incoming.await.inspect_err(|error| debug!(%error, "a QUIC handshake failed")).ok()?;
+        let offer = SessionOffer::receive(&connection)
+            .await
+            .inspect_err(|error| debug!(%error, "a session did not come about"))
+            .ok()?;
+        let (wanted, subscription) = match self.entrance.resolve(offer.path(), Protocol::WebTransport) {
             Ok(found) => found,
-            Err(refusal) if refusal.status == 404 => {
-                request.not_found().await;
-                return None;
-            }
-            Err(_) => {
-                // The library can say 403, 404 and 429 only.
-                request.forbidden().await;
+            Err(refusal) => {
+                // A client that does not wait for its refusal needs none.
+                let _ = offer.refuse(refusal.status).await;
+                connection.close(0u32.into(), b"");
                 return None;
             }
         };
         let outlet = SessionOutlet::new(wanted.delivery, Arc::clone(&self.entrance.metrics), self.id);
         let seat = Arc::new(SessionSeat::join(&self.shard, outlet, subscription).await?);
-        let connection =
-            request.accept().await.inspect_err(|error| debug!(%error, "a session was not taken")).ok()?;
+        let session_id = offer.session_id();
+        let streams =
+            offer.accept().await.inspect_err(|error| debug!(%error, "a session was not taken")).ok()?;
         let stream = match wanted.delivery {
-            Delivery::Stream => Some(connection.open_uni().await.ok()?.await.ok()?),
+            Delivery::Stream => Some(open_stream(&connection, session_id).await?),
             Delivery::Streams | Delivery::Datagram => None,
         };
-        seat.open(OpenSession {
-            connection: connection.quic_connection().clone(),
-            session_id: connection.session_id().into_u64(),
-            stream,
-            seat: Arc::downgrade(&seat),
-        });
-        Some((connection, seat))
+        let open =
+            OpenSession { connection: connection.clone(), session_id, stream, seat: Arc::downgrade(&seat) };
+        seat.open(open);
+        Some(Served { connection, streams, _seat: seat })
     }
+}
+
+/// Opens the one stream of [`Delivery::Stream`].
+async fn open_stream(connection: &Connection, session_id: u64) -> Option<SendStream> {
+    let mut stream = connection.open_uni().await.ok()?;
+    stream.write_all(&webtransport::uni_stream(session_id, b"")).await.ok()?;
+    Some(stream)
 }
 
 fn transport(idle_limit: Duration) -> TransportConfig {
