@@ -205,6 +205,8 @@ impl Server {
             let parts = ShardParts { id: ShardId(index), inbox, sender, tcp, udp, source: source.take() };
             handle.threads.push(spawn_shard(parts, shared.clone(), end.clone())?);
         }
+        // The shards have theirs, and an end waits until nobody could take a connection any more.
+        drop(shared);
         subscribed.blocking_recv().map_err(|_| StartError::ShardEnded)??;
         open.send_replace(true);
         info!(http = %handle.http, webtransport = %handle.webtransport, shards = count, "ready");
@@ -289,10 +291,14 @@ async fn run_shard(parts: ShardParts, mut common: Shared) -> io::Result<()> {
         tokio::spawn(source.hub.run(source.inputs));
         tokio::spawn(source.ingest.run(source.limit, source.ready));
     }
-    let stop = common.stop.clone();
+    let (stop, mut stopped) = (common.stop.clone(), common.stop);
     let accepting = tokio::spawn(async move {
-        // Fails only where the start has failed: then nothing is ever accepted.
-        if common.open.wait_for(|open| *open).await.is_ok() {
+        let is_open = tokio::select! {
+            open = common.open.wait_for(|open| *open) => open.is_ok(),
+            // A start that has failed never opens.
+            _ = stopped.wait_for(|stop| *stop) => false,
+        };
+        if is_open {
             let connections = common.entrance.accept(listener, parts.sender, stop.clone());
             tokio::join!(connections, sessions.accept(stop));
         }
