@@ -15,7 +15,8 @@ impl Program {
     pub fn start(redis: &PrivateRedis, flags: &[&str]) -> Self {
         let url = redis.url();
         let usual = ["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0", "--redis", url.as_str()];
-        let child = Self::launch(&[&usual[..], &["--database", "sqlite::memory:"], flags].concat());
+        let child =
+            Self::launch(&[&usual[..], &["--database", "sqlite::memory:", "--shards", "2"], flags].concat());
         let line = child.read_line(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         let place = Place::of_ready_line(&line);
         Self { child, place }

@@ -27,6 +27,10 @@ impl Site {
         if !flags.contains(&"--database") {
             all.extend(["--database", "sqlite::memory:"]);
         }
+        if !flags.contains(&"--shards") {
+            // More than one, on whatever machine: what crosses threads shall do so.
+            all.extend(["--shards", "2"]);
+        }
         all.extend(flags);
         let config = Config::from_flags(all).expect("valid flags");
         let server = Server::start(&config).expect("a server");

@@ -40,6 +40,7 @@ fn every_protocol_gets_its_goodbye_on_either_signal() {
                     let way = subscriber.way;
                     assert_eq!(subscriber.drain().await, (vec![], goodbye(way)), "{way:?} on {signal:?}");
                 }
+                drop(subscribers);
                 ends_well(&program);
             });
         }
@@ -56,6 +57,7 @@ fn nobody_needs_company_to_get_a_goodbye() {
                 let mut subscriber = Subscriber::connect(&program.place, way, "crash").await;
                 program.child.signal(Signal::TERM).expect("a signal");
                 assert_eq!(subscriber.drain().await, (vec![], goodbye(way)), "{way:?} alone");
+                drop(subscriber);
                 ends_well(&program);
             });
         }
