@@ -24,6 +24,7 @@ pub fn case_result(
     let seconds = |length: fn(&SliceOutcome) -> Duration| {
         outcomes.iter().map(|outcome| length(outcome).as_secs_f64()).sum::<f64>()
     };
+    let is_closed_loop = case.load.in_flight.is_some();
     let latency = merged(outcomes, |outcome| outcome.recording.latency());
     let service = merged(outcomes, |outcome| outcome.recording.service_latency.clone());
     let slip = merged(outcomes, |outcome| outcome.published.slip.clone());
@@ -36,7 +37,8 @@ pub fn case_result(
         protocol: case.variant.name().to_owned(),
         topic: case.load.topic.to_string(),
         connections: case.load.connections as u32,
-        rate: case.load.messages_per_second,
+        rate: if is_closed_loop { 0.0 } else { case.load.messages_per_second },
+        in_flight: case.load.in_flight,
         achieved_rate: Some(messages as f64 / seconds(|outcome| outcome.sending)),
         payload_bytes: case.load.payload_bytes as u32,
         duration_s: seconds(|outcome| outcome.measured),
@@ -45,8 +47,9 @@ pub fn case_result(
         interrupted: outcomes.iter().any(|outcome| outcome.is_interrupted),
         latency_us: LatencySummary::from_histogram(&latency, messages),
         service_latency_us: LatencySummary::from_histogram(&service, messages),
-        schedule_slip_us: Some(LatencySummary::from_histogram(&slip, messages)),
+        schedule_slip_us: (!is_closed_loop).then(|| LatencySummary::from_histogram(&slip, messages)),
         connect_us: Some(LatencySummary::from_histogram(&connect, connect.len())),
+        attaching_s: Some(seconds(|outcome| outcome.attaching) / outcomes.len() as f64),
         accounting: Accounting {
             expected,
             delivered,
@@ -59,8 +62,8 @@ pub fn case_result(
         server: cost(|costs| costs.server).unwrap_or_default(),
         redis: cost(|costs| costs.redis),
         generator: cost(|costs| costs.generator).unwrap_or_default(),
-        histogram: encode(&latency)?,
-        service_histogram: Some(encode(&service)?),
+        histogram: if is_closed_loop { String::new() } else { encode(&latency)? },
+        service_histogram: if is_closed_loop { None } else { Some(encode(&service)?) },
         timeline: timeline(outcomes),
         out_of_range: sum(|outcome| outcome.recording.out_of_range + outcome.published.out_of_range),
         errors: errors(outcomes),
@@ -97,15 +100,17 @@ fn process_cost(
 
 /// The seconds of all slices behind each other.
 fn timeline(outcomes: &[SliceOutcome]) -> Vec<TimelinePoint> {
-    let seconds = outcomes
-        .iter()
-        .flat_map(|outcome| outcome.messages_by_second.iter().zip(&outcome.recording.latency_by_second));
-    let points = seconds.enumerate().map(|(second, (&published, latency))| {
+    let seconds = outcomes.iter().flat_map(|outcome| {
+        let recording = &outcome.recording;
+        let delivered = recording.delivered_by_second.iter().zip(&recording.latency_by_second);
+        outcome.messages_by_second.iter().zip(delivered)
+    });
+    let points = seconds.enumerate().map(|(second, (&published, (&delivered, latency)))| {
         let us = |ns: u64| (!latency.is_empty()).then_some(ns as f64 / 1_000.0);
         TimelinePoint {
             second: second as u32,
             published,
-            delivered: latency.len(),
+            delivered,
             p50_us: us(latency.value_at_quantile(0.5)),
             p99_us: us(latency.value_at_quantile(0.99)),
             max_us: us(latency.max()),
@@ -124,6 +129,11 @@ fn errors(outcomes: &[SliceOutcome]) -> Vec<(String, u64)> {
         if unheard > 0 {
             let error = "Redis had no subscriber for a publish (the server was not listening)";
             *errors.entry(error.to_owned()).or_default() += unheard;
+        }
+        if outcome.published.given_up > 0 {
+            let error =
+                "a message had not reached every subscriber after 1 s; the closed loop went on without it";
+            *errors.entry(error.to_owned()).or_default() += outcome.published.given_up;
         }
     }
     errors.into_iter().collect()

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::feed::HttpUrl;
+use crate::in_flight::MOST_IN_FLIGHT;
 use crate::redis::RedisUrl;
 use crate::schedule::Arrivals;
 use crate::variant::Variant;
@@ -49,6 +51,12 @@ pub struct RunArguments {
     #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = parse_rate)]
     pub rate: f64,
 
+    /// Closed loop instead of a rate: N messages are kept published that have not yet reached every subscriber.
+    /// Tells throughput at saturation and claims no latency
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "arrivals"],
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_IN_FLIGHT)))]
+    pub in_flight: Option<u32>,
+
     /// Spacing of the messages
     #[arg(long, value_enum, default_value_t = Spacing::Constant)]
     pub arrivals: Spacing,
@@ -78,13 +86,30 @@ pub struct RunArguments {
     pub out: Option<PathBuf>,
 
     /// Your Redis instead of a private one: redis://HOST:PORT or redis+unix:///path/to/redis.sock
-    #[arg(long, value_name = "URL", value_parser = |text: &str| text.parse::<RedisUrl>())]
+    #[arg(long, value_name = "URL", group = "feed", value_parser = |text: &str| text.parse::<RedisUrl>())]
     pub redis: Option<RedisUrl>,
 
     /// A running server instead of one of ours: http://HOST:PORT for ws and sse, https://HOST:PORT for wt-*;
-    /// give both for all. Needs --redis, the Redis that server reads from
-    #[arg(long, value_name = "URL", requires = "redis", conflicts_with = "server_bin")]
+    /// give both for all. Needs --redis, the Redis that server reads from (or --publish-http)
+    #[arg(long, value_name = "URL", requires = "feed", conflicts_with = "server_bin")]
     pub target: Vec<String>,
+
+    /// Path of the target's WebSocket [default: /ws/ and the game, or /ws/type/ and the type]
+    #[arg(long, value_name = "PATH", requires = "target", value_parser = parse_path)]
+    pub ws_path: Option<String>,
+
+    /// Path of the target's event stream [default: /sse/ and the game, or /sse/type/ and the type]
+    #[arg(long, value_name = "PATH", requires = "target", value_parser = parse_path)]
+    pub sse_path: Option<String>,
+
+    /// Publish to the target itself, each message as the body of a POST, instead of to a Redis
+    #[arg(long, value_name = "URL", requires = "target", group = "feed",
+        value_parser = |text: &str| text.parse::<HttpUrl>())]
+    pub publish_http: Option<HttpUrl>,
+
+    /// The target's process on this machine, whose processor time and memory are to be observed
+    #[arg(long, value_name = "PID", requires = "target")]
+    pub target_pid: Option<u32>,
 
     /// The lastmile-server to start [default: LASTMILE_SERVER_BIN, else beside this program, else on PATH]
     #[arg(long, value_name = "PATH")]
@@ -159,6 +184,14 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
         _ => Err("give messages a second, from 0.001 to 10000000".to_owned()),
+    }
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("give a path like /ws/crash".to_owned())
     }
 }
 

@@ -8,6 +8,8 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod environment;
+pub mod feed;
+pub mod in_flight;
 pub mod interrupt;
 pub mod ledger;
 pub mod message;

@@ -15,6 +15,9 @@ pub struct Load {
     pub connections: usize,
     /// Messages a second.
     pub messages_per_second: f64,
+    /// Closed loop: messages kept published that have not yet reached every subscriber, at whatever rate that
+    /// makes. `None` for the open loop.
+    pub in_flight: Option<u32>,
     /// How they are spaced.
     pub arrivals: Arrivals,
     /// Bytes of a message.

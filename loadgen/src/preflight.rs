@@ -142,6 +142,7 @@ mod tests {
         let load = Load {
             connections,
             messages_per_second: 1.0,
+            in_flight: None,
             arrivals: Arrivals::Constant,
             payload_bytes: 256,
             topic: Topic::Game("crash".into()),

@@ -7,15 +7,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::new_latency_histogram;
 use lastmile_wire::channel::stream_channel;
 
 use crate::clock;
+use crate::feed::FeedConnection;
+use crate::in_flight::InFlight;
 use crate::message::MessageTemplate;
 use crate::recorder::record;
-use crate::redis::{RedisConnection, Replies, append_command};
+use crate::redis::Replies;
 use crate::timetable::Timetable;
 
 /// Longest stretch spun before a message is due: what a sleep oversleeps on an idle machine.
@@ -27,6 +30,8 @@ const SPIN_SHARE: u64 = 10;
 const LONGEST_SLEEP_NS: u64 = 20_000_000;
 /// Messages that are due together are written together, up to this many bytes and messages.
 const BATCH: (usize, usize) = (64 * 1024, 64);
+/// Closed loop: how long a message may be on its way before the loop goes on without it.
+const CLOSED_LOOP_PATIENCE_NS: u64 = clock::SECOND_NS;
 /// How long the last replies are waited for.
 const LAST_REPLIES_NS: u64 = clock::SECOND_NS;
 
@@ -41,6 +46,12 @@ pub struct Published {
     pub out_of_range: u64,
     /// When the last one was written.
     pub last_sent_ns: u64,
+    /// Closed loop: messages sent in each second of the measured window.
+    pub by_second: Vec<u64>,
+    /// Closed loop: messages that were no longer waited for.
+    pub given_up: u64,
+    /// Closed loop: it went on until the end of the window.
+    pub is_whole: bool,
     /// What Redis answered.
     pub replies: Replies,
     /// Why it ended before its time: the connection to Redis broke.
@@ -63,35 +74,45 @@ struct Shared {
 }
 
 impl Publisher {
-    /// Begins to publish `template` to the game's channel as `table` says. The table must have begun.
+    /// Begins to publish `template` to the game's channel as `table` says, or as fast as `in_flight` allows. The
+    /// table must have begun.
     ///
     /// # Errors
     /// What the system said when it refused a thread.
     pub fn start(
-        connection: RedisConnection,
+        connection: FeedConnection,
         slug: &str,
         template: &MessageTemplate,
         table: Arc<Timetable>,
+        in_flight: Option<Arc<InFlight>>,
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let mut work = Work {
-            batch: Batch::new(slug, template),
-            connection,
-            table,
-            shared: Arc::clone(&shared),
+            batch: Batch::new(&connection, slug, template),
             published: Published {
                 messages: 0,
                 slip: new_latency_histogram(),
                 out_of_range: 0,
                 last_sent_ns: 0,
-                replies: Replies::default(),
+                by_second: vec![0; table.seconds()],
+                given_up: 0,
+                is_whole: false,
+                replies: connection.replies(),
                 failure: None,
             },
+            connection,
+            table,
+            shared: Arc::clone(&shared),
         };
         let thread = thread::Builder::new().name("publisher".into()).spawn(move || {
             clock::wake_this_thread_precisely();
-            if let Err(error) = work.publish_all().and_then(|()| work.await_last_replies()) {
-                work.published.failure = Some(format!("the connection to Redis broke: {error}"));
+            let published = match &in_flight {
+                None => work.publish_all(),
+                Some(in_flight) => work.publish_closed_loop(in_flight),
+            };
+            if let Err(error) = published.and_then(|()| work.await_last_replies()) {
+                let peer = work.connection.peer();
+                work.published.failure = Some(format!("the connection to {peer} broke: {error}"));
             }
             work.published
         })?;
@@ -137,14 +158,11 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(slug: &str, template: &MessageTemplate) -> Self {
-        let channel = stream_channel(slug);
-        let mut command = Vec::new();
-        append_command(&mut command, "PUBLISH", &[channel.as_bytes(), template.bytes()]);
+    fn new(connection: &FeedConnection, slug: &str, template: &MessageTemplate) -> Self {
+        let (command, message_at) = connection.publish_command(&stream_channel(slug), template.bytes());
         let (most_bytes, most_messages) = BATCH;
         let most = (most_bytes / command.len()).clamp(1, most_messages);
         let message_bytes = template.bytes().len();
-        let message_at = command.len() - message_bytes - b"\r\n".len();
         Self { command_bytes: command.len(), message_at, message_bytes, most, commands: command.repeat(most) }
     }
 
@@ -160,7 +178,7 @@ impl Batch {
 
 #[derive(Debug)]
 struct Work {
-    connection: RedisConnection,
+    connection: FeedConnection,
     table: Arc<Timetable>,
     batch: Batch,
     shared: Arc<Shared>,
@@ -177,6 +195,64 @@ impl Work {
             self.publish_due(from)?;
             self.read_replies()?;
         }
+        Ok(())
+    }
+
+    /// Until the window is over: whenever the oldest message under way has reached everyone, the next.
+    fn publish_closed_loop(&mut self, in_flight: &InFlight) -> io::Result<()> {
+        in_flight.wake_this_thread();
+        let start_ns = self.table.planned_start_ns();
+        clock::sleep_until(start_ns);
+        let end_ns = start_ns + self.table.schedule().window_ends_ns();
+        let mut oldest = 0;
+        let mut oldest_sent_ns = start_ns;
+        while !self.shared.stop.load(Ordering::Acquire) && !in_flight.is_deserted() {
+            let now_ns = clock::now_ns();
+            if now_ns >= end_ns {
+                self.published.is_whole = true;
+                break;
+            }
+            let from = self.published.messages;
+            while oldest < from && in_flight.is_complete(oldest) {
+                oldest += 1;
+                oldest_sent_ns = 0;
+            }
+            let room = in_flight.limit() - (from - oldest);
+            if room > 0 {
+                self.publish_now(from, from + room.min(self.batch.most), now_ns)?;
+                self.read_replies()?;
+                continue;
+            }
+            if oldest_sent_ns == 0 {
+                oldest_sent_ns = self.table.times_of(oldest).map_or(now_ns, |times| times.sent_ns);
+            }
+            if now_ns - oldest_sent_ns > CLOSED_LOOP_PATIENCE_NS {
+                self.published.given_up += 1;
+                oldest += 1;
+                oldest_sent_ns = 0;
+                continue;
+            }
+            thread::park_timeout(Duration::from_nanos(LONGEST_SLEEP_NS.min(end_ns - now_ns)));
+        }
+        Ok(())
+    }
+
+    /// Writes messages in one call.
+    fn publish_now(&mut self, from: usize, to: usize, now_ns: u64) -> io::Result<()> {
+        let commands = self.batch.of(&self.table, from, to);
+        for index in from..to {
+            self.table.note_sent(index, now_ns);
+        }
+        let stop = &self.shared.stop;
+        let written =
+            self.connection.write(commands, &mut self.published.replies, || stop.load(Ordering::Acquire))?;
+        let to = from + written / self.batch.command_bytes;
+        if let Some(second) = self.table.second_of(now_ns) {
+            self.published.by_second[second as usize] += (to - from) as u64;
+        }
+        self.published.messages = to;
+        self.published.last_sent_ns = now_ns;
+        self.shared.sent.store(to as u64, Ordering::Release);
         Ok(())
     }
 
@@ -252,7 +328,6 @@ impl Work {
 mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
-    use std::time::Duration;
 
     use super::*;
     use crate::message::Game;
@@ -292,9 +367,9 @@ mod tests {
 
     fn start(listener: &TcpListener, table: &Arc<Timetable>, template: &MessageTemplate) -> Publisher {
         let url = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let connection = RedisConnection::open(&url).unwrap();
+        let connection = crate::feed::Feed::Redis(url).open().unwrap();
         table.begin(clock::now_ns());
-        Publisher::start(connection, "crash", template, Arc::clone(table)).unwrap()
+        Publisher::start(connection, "crash", template, Arc::clone(table), None).unwrap()
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HIGHEST_LATENCY_NS, new_latency_histogram};
 
+use crate::in_flight::{MOST_IN_FLIGHT, WorkerShare};
 use crate::ledger::{Judgement, Ledger};
 use crate::message::{Identity, MessageTemplate};
 use crate::timetable::{MessageTimes, Timetable};
@@ -42,7 +43,9 @@ pub struct Progress {
 /// What a slice's receipts added up to.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// Receipt − planned, one histogram for each second of the measured window.
+    /// Deliveries of the messages of each second of the measured window.
+    pub delivered_by_second: Vec<u64>,
+    /// Receipt − planned, one histogram for each second of the measured window. Nothing in a closed loop.
     pub latency_by_second: Vec<Histogram<u64>>,
     /// Receipt − sent.
     pub service_latency: Histogram<u64>,
@@ -68,6 +71,7 @@ impl Recording {
     /// A recording of nothing.
     pub fn new(seconds: usize) -> Self {
         Self {
+            delivered_by_second: vec![0; seconds],
             latency_by_second: (0..seconds).map(|_| new_latency_histogram()).collect(),
             service_latency: new_latency_histogram(),
             connect: new_latency_histogram(),
@@ -83,6 +87,9 @@ impl Recording {
 
     /// Adds another worker's recording of the same slice.
     pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.delivered_by_second.iter_mut().zip(&other.delivered_by_second) {
+            *mine += theirs;
+        }
         for (mine, theirs) in self.latency_by_second.iter_mut().zip(&other.latency_by_second) {
             add_histogram(mine, theirs);
         }
@@ -141,6 +148,8 @@ pub struct Recorder {
     received: u64,
     ended: u64,
     recording: Recording,
+    /// The books of a closed loop.
+    in_flight: Option<WorkerShare>,
 }
 
 impl Recorder {
@@ -151,9 +160,18 @@ impl Recorder {
         progress: Arc<Progress>,
         subscribers: usize,
     ) -> Self {
-        let ledgers = vec![Ledger::new(table.len()); subscribers];
+        let remembered = if table.is_closed_loop() { MOST_IN_FLIGHT as usize } else { table.len() };
+        let ledgers = vec![Ledger::new(remembered); subscribers];
         let recording = Recording::new(table.seconds());
-        Self { table, template, progress, ledgers, attached: 0, received: 0, ended: 0, recording }
+        let in_flight = None;
+        Self { table, template, progress, ledgers, attached: 0, received: 0, ended: 0, recording, in_flight }
+    }
+
+    /// Keeps the books of a closed loop, too.
+    #[must_use]
+    pub fn with_in_flight(mut self, share: Option<WorkerShare>) -> Self {
+        self.in_flight = share;
+        self
     }
 
     /// What was recorded.
@@ -166,6 +184,10 @@ impl Recorder {
         let recording = &mut self.recording;
         let Some(second) = times.second else { return };
         recording.delivered += 1;
+        recording.delivered_by_second[second as usize] += 1;
+        if self.in_flight.is_some() {
+            return;
+        }
         let Some(latency_ns) = received_ns.checked_sub(times.planned_ns) else {
             recording.out_of_range += 1;
             return;
@@ -182,7 +204,7 @@ impl Recorder {
     fn stray(&mut self, subscriber: usize, received_ns: u64, id: Option<u64>) {
         let index = id.and_then(|id| self.table.index_of(id));
         let counts = match index {
-            Some(index) => index >= self.table.schedule().first_measured(),
+            Some(index) => self.table.is_measured(index),
             // A server sends the latest rounds of its games right after attaching, from before this slice.
             None => !self.ledgers[subscriber].is_empty() && self.table.is_measuring(received_ns),
         };
@@ -224,6 +246,9 @@ impl Sink for Recorder {
                 self.recording.reordered +=
                     u64::from(judgement == Judgement::Reordered && times.second.is_some());
                 self.delivered(times, received_ns);
+                if let Some(share) = &mut self.in_flight {
+                    share.received(index as u64);
+                }
             }
             Judgement::Duplicate | Judgement::TooOld => {
                 self.recording.duplicated += u64::from(times.second.is_some());
@@ -239,12 +264,18 @@ impl Sink for Recorder {
     fn ended(&mut self, _subscriber: usize, reason: &str) {
         self.ended += 1;
         self.recording.count_error(reason);
+        if let Some(share) = &mut self.in_flight {
+            share.ended();
+        }
         self.progress.ended.store(self.ended, Ordering::Release);
     }
 
     #[inline]
     fn batch_end(&mut self) {
         self.progress.received.store(self.received, Ordering::Release);
+        if let Some(share) = &mut self.in_flight {
+            share.batch_end();
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::transport::http::Head;
+
 /// How long Redis may take to answer when it is first spoken to.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -202,6 +204,12 @@ pub struct RedisConnection {
     url: RedisUrl,
 }
 
+/// A connection on which commands are written without waiting for their answers.
+#[derive(Debug)]
+pub struct Wire {
+    socket: Socket,
+}
+
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
@@ -257,6 +265,18 @@ impl RedisConnection {
             line.push(byte[0]);
         }
         Ok(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())
+    }
+
+    /// The connection as it is, introduced.
+    pub fn into_wire(self) -> Wire {
+        Wire { socket: self.socket }
+    }
+}
+
+impl Wire {
+    /// A connection over TCP that does not block.
+    pub fn over_tcp(socket: TcpStream) -> Self {
+        Self { socket: Socket::Tcp(socket) }
     }
 
     /// Writes `commands` and tells how many of their bytes were written: all, unless `give_up` said so while
@@ -396,7 +416,7 @@ pub fn append_command(out: &mut Vec<u8>, name: &str, arguments: &[&[u8]]) {
     }
 }
 
-/// What Redis answered to the publishes so far.
+/// What Redis, or who takes its place, answered to the publishes so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replies {
     /// Answers read.
@@ -407,13 +427,23 @@ pub struct Replies {
     pub errors: u64,
     /// The first error's text.
     pub first_error: Option<String>,
-    /// A line that has not ended yet.
+    /// A line, or the head of an answer, that has not ended yet.
     partial: Vec<u8>,
+    /// Answers are those of HTTP; so many bytes of a body are still to come.
+    http_body: Option<usize>,
 }
 
 impl Replies {
-    /// Takes the next piece of the stream of one-line answers.
+    /// Answers of HTTP, none so far.
+    pub fn of_http() -> Self {
+        Self { http_body: Some(0), ..Self::default() }
+    }
+
+    /// Takes the next piece of the stream of answers.
     pub fn read(&mut self, mut piece: &[u8]) {
+        if let Some(body) = self.http_body {
+            return self.read_http(piece, body);
+        }
         while let Some(end) = piece.iter().position(|&byte| byte == b'\n') {
             let (line, rest) = piece.split_at(end + 1);
             if self.partial.is_empty() {
@@ -426,6 +456,40 @@ impl Replies {
             piece = rest;
         }
         self.partial.extend_from_slice(piece);
+    }
+
+    /// Answers of HTTP with bodies of a told length.
+    fn read_http(&mut self, piece: &[u8], mut body: usize) {
+        self.partial.extend_from_slice(piece);
+        let mut at = 0;
+        loop {
+            let skipped = body.min(self.partial.len() - at);
+            (at, body) = (at + skipped, body - skipped);
+            let head = match Head::parse(&self.partial[at..]) {
+                _ if body > 0 || at == self.partial.len() => break,
+                Ok(None) => break,
+                Ok(Some(head)) if head.chunked => Err("an answer whose length is not told".to_owned()),
+                Ok(Some(head)) => Ok(head),
+                Err(problem) => Err(problem),
+            };
+            self.count += 1;
+            match head {
+                Ok(head) => {
+                    if !(200..300).contains(&head.status) {
+                        self.errors += 1;
+                        self.first_error.get_or_insert_with(|| format!("status {}", head.status));
+                    }
+                    (at, body) = (at + head.length, head.content_length.unwrap_or(0));
+                }
+                Err(problem) => {
+                    self.errors += 1;
+                    self.first_error.get_or_insert(problem);
+                    at = self.partial.len();
+                }
+            }
+        }
+        self.partial.drain(..at);
+        self.http_body = Some(body);
     }
 
     fn line(&mut self, line: &[u8]) {
@@ -472,6 +536,19 @@ mod tests {
         let mut out = Vec::new();
         append_command(&mut out, "PUBLISH", &[b"stream:crash", b"{}"]);
         assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$12\r\nstream:crash\r\n$2\r\n{}\r\n");
+    }
+
+    #[test]
+    fn answers_of_http_are_counted_however_they_are_cut() {
+        let stream = b"HTTP/1.1 201 Created\r\nContent-Length: 6\r\n\r\nqueuedHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n\
+            HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n\r\n";
+        for size in 1..=stream.len() {
+            let mut replies = Replies::of_http();
+            stream.chunks(size).for_each(|piece| replies.read(piece));
+            assert_eq!((replies.count, replies.errors, replies.http_body), (3, 1, Some(0)), "{size}");
+            assert_eq!(replies.first_error.as_deref(), Some("status 403"));
+            assert!(replies.partial.is_empty());
+        }
     }
 
     #[test]

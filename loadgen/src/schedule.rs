@@ -53,6 +53,12 @@ impl Schedule {
         Self { offsets_ns, first_measured, warmup_ns, measured_ns }
     }
 
+    /// A window without a plan: in a closed loop it is the receipts that tell when the next message is published.
+    pub fn closed_loop(warmup: Duration, measured: Duration) -> Self {
+        let (warmup_ns, measured_ns) = (duration_ns(warmup), duration_ns(measured));
+        Self { offsets_ns: Vec::new(), first_measured: 0, warmup_ns, measured_ns }
+    }
+
     /// Planned offsets of all messages from the start of the slice, ascending.
     pub fn offsets_ns(&self) -> &[u64] {
         &self.offsets_ns

@@ -7,18 +7,19 @@ use std::time::Duration;
 use lastmile_processes::ProcessError;
 
 use crate::clock::{self, SECOND_NS};
+use crate::feed::{FeedConnection, FeedError};
+use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::message::{MessageTemplate, PayloadTooSmall};
 use crate::observe::{Observed, Usage};
 use crate::plan::{Case, Slice};
 use crate::publisher::{Published, Publisher};
 use crate::recorder::Recording;
-use crate::redis::{RedisConnection, RedisError};
 use crate::schedule::Schedule;
 use crate::stack::Stack;
 use crate::timetable::Timetable;
 use crate::transport::AttachError;
-use crate::workers::{Work, Workers};
+use crate::workers::{Work, Workers, worker_count};
 
 /// Time between two looks at the slice while it runs.
 const LOOK_NS: u64 = 50_000_000;
@@ -38,9 +39,9 @@ pub enum SliceError {
     /// The payload can't hold a round.
     #[error(transparent)]
     Payload(#[from] PayloadTooSmall),
-    /// Redis can't be published to.
+    /// Nothing can be published.
     #[error(transparent)]
-    Redis(#[from] RedisError),
+    Redis(#[from] FeedError),
     /// A subscriber could not be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -68,7 +69,7 @@ pub enum SliceError {
         reason: String,
     },
     /// Redis refuses to publish.
-    #[error("Redis refused {count} publishes, the first with: {answer}")]
+    #[error("{count} publishes were refused, the first with: {answer}")]
     RefusedPublish {
         /// How many.
         count: u64,
@@ -128,6 +129,8 @@ pub struct SliceOutcome {
     pub sending: Duration,
     /// From the window's beginning until the last message was received, no less than the window.
     pub receiving: Duration,
+    /// From the beginning of the first connection until all subscribers were attached.
+    pub attaching: Duration,
     /// It was cut short.
     pub is_interrupted: bool,
     /// Cost of the server, Redis and this program over the window.
@@ -178,14 +181,26 @@ pub fn measure(
 ) -> Result<SliceOutcome, SliceError> {
     let load = &request.case.load;
     let slice = request.slice;
-    let schedule =
-        Schedule::new(load.arrivals, load.messages_per_second, slice.warmup, slice.measured, request.seed);
     let now = time::OffsetDateTime::now_utc();
     let template = Arc::new(MessageTemplate::new(&load.game, load.payload_bytes, now, request.seed)?);
-    let table = Arc::new(Timetable::new(schedule, request.first_id));
-    let connection = RedisConnection::open(&stack.redis_url)?;
+    let (table, in_flight) = match load.in_flight {
+        None => {
+            let rate = load.messages_per_second;
+            let schedule = Schedule::new(load.arrivals, rate, slice.warmup, slice.measured, request.seed);
+            (Timetable::new(schedule, request.first_id), None)
+        }
+        Some(messages) => {
+            let schedule = Schedule::closed_loop(slice.warmup, slice.measured);
+            let workers = worker_count(request.threads, load.connections);
+            let in_flight = InFlight::new(messages, workers);
+            (Timetable::closed_loop(schedule, request.first_id), Some(Arc::new(in_flight)))
+        }
+    };
+    let table = Arc::new(table);
+    let connection = stack.feed.open()?;
 
     let observation = Observation::begin(stack);
+    let begun_ns = clock::now_ns();
     let workers = Workers::start(&Work {
         target: stack.target.clone(),
         variant: request.case.variant,
@@ -195,9 +210,13 @@ pub fn measure(
         connecting: request.connecting,
         table: Arc::clone(&table),
         template: Arc::clone(&template),
+        in_flight: in_flight.clone(),
     })?;
-    let mut running = Running { request, stack, interrupt, watcher, table, workers, observation };
+    let attaching = Duration::ZERO;
+    let mut running =
+        Running { request, stack, interrupt, watcher, table, workers, observation, in_flight, attaching };
     running.await_attached()?;
+    running.attaching = Duration::from_nanos(clock::now_ns() - begun_ns);
     let published = running.publish(connection, &template)?;
     running.drain(published.messages);
     running.finish(published)
@@ -211,6 +230,8 @@ struct Running<'a> {
     table: Arc<Timetable>,
     workers: Workers,
     observation: Observation,
+    in_flight: Option<Arc<InFlight>>,
+    attaching: Duration,
 }
 
 impl Running<'_> {
@@ -255,13 +276,14 @@ impl Running<'_> {
 
     fn publish(
         &mut self,
-        connection: RedisConnection,
+        connection: FeedConnection,
         template: &MessageTemplate,
     ) -> Result<Published, SliceError> {
         let start_ns = clock::now_ns() + SETTLING_NS;
         self.table.begin(start_ns);
         let slug = &self.request.case.load.game.slug;
-        let publisher = Publisher::start(connection, slug, template, Arc::clone(&self.table))?;
+        let publisher =
+            Publisher::start(connection, slug, template, Arc::clone(&self.table), self.in_flight.clone())?;
         let followed = self.follow(&publisher, start_ns);
         // Also where following failed: no thread outlives its slice.
         if followed.is_err() || self.interrupt.is_asked() {
@@ -312,7 +334,7 @@ impl Running<'_> {
     fn nobody_listens(&self) -> SliceError {
         SliceError::NobodyListens {
             channel: lastmile_wire::channel::stream_channel(&self.request.case.load.game.slug),
-            redis: self.stack.redis_url.to_string(),
+            redis: self.stack.feed.to_string(),
         }
     }
 
@@ -345,15 +367,23 @@ impl Running<'_> {
         self.check()?;
         let recording = self.workers.finish()?;
         let schedule = self.table.schedule();
-        let messages_by_second = messages_by_second(&self.table, published.messages);
+        let is_closed_loop = self.in_flight.is_some();
+        let messages_by_second = if is_closed_loop {
+            published.by_second.clone()
+        } else {
+            messages_by_second(&self.table, published.messages)
+        };
         let measured_messages: u64 = messages_by_second.iter().sum();
-        let is_interrupted = published.messages < self.table.len();
+        let is_interrupted =
+            if is_closed_loop { !published.is_whole } else { published.messages < self.table.len() };
         if measured_messages == 0 {
             return Err(SliceError::Interrupted);
         }
         let window_ns = self.table.start_ns().unwrap_or_default() + schedule.window_begins_ns();
         let since_window = |instant_ns: u64| Duration::from_nanos(instant_ns.saturating_sub(window_ns));
-        let measured = if is_interrupted {
+        let measured = if is_interrupted && is_closed_loop {
+            since_window(published.last_sent_ns)
+        } else if is_interrupted {
             // Until the first message that was due and not sent.
             since_window(self.table.planned_ns(published.messages))
         } else {
@@ -368,6 +398,7 @@ impl Running<'_> {
             measured_messages,
             messages_by_second,
             measured,
+            attaching: self.attaching,
             is_interrupted,
             costs,
         })
@@ -394,11 +425,8 @@ struct Observation {
 
 impl Observation {
     fn begin(stack: &Stack) -> Self {
-        let processes = [
-            stack.processes.observed_server(),
-            stack.processes.observed_redis(),
-            Some(Observed::this_process()),
-        ];
+        let processes =
+            [stack.observed_server(), stack.processes.observed_redis(), Some(Observed::this_process())];
         let before = usages(&processes);
         Self { processes, before, at_window: None }
     }

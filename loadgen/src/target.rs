@@ -28,6 +28,17 @@ pub struct Target {
     pub http: Option<HttpServer>,
     /// Serves WebTransport.
     pub webtransport: Option<WebTransportServer>,
+    /// Paths of streams that are not those of the contract.
+    pub paths: Paths,
+}
+
+/// Paths of a foreign server's streams; `None` for those of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Paths {
+    /// Of its WebSocket.
+    pub websocket: Option<String>,
+    /// Of its event stream.
+    pub sse: Option<String>,
 }
 
 /// Why a target can't be used.
@@ -167,7 +178,12 @@ impl Target {
         sink: S,
     ) -> Result<S, AttachError> {
         let not_served = || io::Error::other(format!("no target serves {variant}"));
-        let path = topic.path(variant.protocol());
+        let own_path = match variant.protocol() {
+            Protocol::WebSocket => self.paths.websocket.clone(),
+            Protocol::Sse => self.paths.sse.clone(),
+            Protocol::WebTransport => None,
+        };
+        let path = own_path.unwrap_or_else(|| topic.path(variant.protocol()));
         if let Some(delivery) = variant.delivery() {
             let server = self.webtransport.clone().ok_or_else(not_served)?;
             return WebTransport::new(server, &path, delivery).drive(subscribers, pace, stop, sink);

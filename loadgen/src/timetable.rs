@@ -24,15 +24,32 @@ pub struct Timetable {
     first_id: u64,
     /// Time the schedule counts from; 0 until publishing begins.
     start_ns: AtomicU64,
-    /// 0 for what has not been sent.
+    /// 0 for what has not been sent. In a closed loop a ring: the last [`RING`] messages.
     sent_ns: Box<[AtomicU64]>,
+    /// Messages sent so far, in a closed loop only.
+    sent: Option<AtomicU64>,
 }
+
+/// Messages whose times a closed loop remembers: far more than can be under way, and a power of two.
+const RING: usize = 1 << 17;
 
 impl Timetable {
     /// The table of a slice that has not begun.
     pub fn new(schedule: Schedule, first_id: u64) -> Self {
         let sent_ns = schedule.offsets_ns().iter().map(|_| AtomicU64::new(0)).collect();
-        Self { schedule, first_id, start_ns: AtomicU64::new(0), sent_ns }
+        Self { schedule, first_id, start_ns: AtomicU64::new(0), sent_ns, sent: None }
+    }
+
+    /// The table of a closed loop: nobody knows yet how many messages there will be, and each is planned for when it
+    /// is sent.
+    pub fn closed_loop(schedule: Schedule, first_id: u64) -> Self {
+        let sent_ns = (0..RING).map(|_| AtomicU64::new(0)).collect();
+        Self { schedule, first_id, start_ns: AtomicU64::new(0), sent_ns, sent: Some(AtomicU64::new(0)) }
+    }
+
+    /// Whether this is the table of a closed loop.
+    pub fn is_closed_loop(&self) -> bool {
+        self.sent.is_some()
     }
 
     /// The plan behind it.
@@ -40,7 +57,7 @@ impl Timetable {
         &self.schedule
     }
 
-    /// Messages planned in all.
+    /// Messages planned in all; in a closed loop, those remembered.
     pub fn len(&self) -> usize {
         self.sent_ns.len()
     }
@@ -60,6 +77,11 @@ impl Timetable {
         Some(self.start_ns.load(Ordering::Acquire)).filter(|&start| start != 0)
     }
 
+    /// The same for whoever knows that it has begun.
+    pub fn planned_start_ns(&self) -> u64 {
+        self.start_ns.load(Ordering::Acquire)
+    }
+
     /// The measured window has begun by `now_ns`.
     pub fn is_measuring(&self, now_ns: u64) -> bool {
         self.start_ns().is_some_and(|start| now_ns >= start + self.schedule.window_begins_ns())
@@ -74,13 +96,42 @@ impl Timetable {
     #[inline]
     pub fn index_of(&self, id: u64) -> Option<usize> {
         let index = id.checked_sub(self.first_id)? as usize;
-        (index < self.sent_ns.len()).then_some(index)
+        let known = match &self.sent {
+            None => 0..self.sent_ns.len(),
+            Some(sent) => {
+                let sent = sent.load(Ordering::Acquire) as usize;
+                sent.saturating_sub(RING)..sent
+            }
+        };
+        known.contains(&index).then_some(index)
     }
 
     /// Notes that a message is being written now. Released, so that whoever receives it sees the time.
     #[inline]
     pub fn note_sent(&self, index: usize, sent_ns: u64) {
-        self.sent_ns[index].store(sent_ns, Ordering::Release);
+        match &self.sent {
+            None => self.sent_ns[index].store(sent_ns, Ordering::Release),
+            Some(sent) => {
+                self.sent_ns[index % RING].store(sent_ns, Ordering::Relaxed);
+                sent.store(index as u64 + 1, Ordering::Release);
+            }
+        }
+    }
+
+    /// Whether a message sent at `sent_ns` in a closed loop is measured, and in which second of the window.
+    #[inline]
+    pub fn second_of(&self, sent_ns: u64) -> Option<u32> {
+        let window_ns = self.start_ns.load(Ordering::Relaxed) + self.schedule.window_begins_ns();
+        let second = sent_ns.checked_sub(window_ns)? / SECOND_NS;
+        Some((second as u32).min(self.seconds().saturating_sub(1) as u32))
+    }
+
+    /// Whether what becomes of a message is part of the accounting.
+    pub fn is_measured(&self, index: usize) -> bool {
+        match self.sent {
+            None => index >= self.schedule.first_measured(),
+            Some(_) => self.times_of(index).is_some_and(|times| times.second.is_some()),
+        }
     }
 
     /// When a message is due, in the clock's time. Only meaningful after [`Self::begin`].
@@ -92,6 +143,11 @@ impl Timetable {
     /// The times of a message; `None` where it has not been sent.
     #[inline]
     pub fn times_of(&self, index: usize) -> Option<MessageTimes> {
+        if self.sent.is_some() {
+            // The index is one that [`Self::index_of`] has found to be remembered.
+            let sent_ns = self.sent_ns[index % RING].load(Ordering::Relaxed);
+            return Some(MessageTimes { planned_ns: sent_ns, sent_ns, second: self.second_of(sent_ns) });
+        }
         let sent_ns = self.sent_ns[index].load(Ordering::Acquire);
         if sent_ns == 0 {
             return None;
@@ -116,6 +172,23 @@ mod tests {
 
     use super::*;
     use crate::schedule::Arrivals;
+
+    #[test]
+    fn a_closed_loop_knows_what_was_sent_and_forgets_what_is_long_past() {
+        let second = Duration::from_secs(1);
+        let table = Timetable::closed_loop(Schedule::closed_loop(second, 2 * second), 500);
+        table.begin(1_000);
+        assert_eq!((table.seconds(), table.index_of(500)), (2, None));
+        for (index, offset_s) in [0, 1, 2, 3].into_iter().enumerate() {
+            table.note_sent(index, 1_000 + offset_s * SECOND_NS);
+        }
+        let seconds: Vec<_> = (0..4).map(|index| table.times_of(index).unwrap().second).collect();
+        assert_eq!(seconds, [None, Some(0), Some(1), Some(1)]);
+        assert!(!table.is_measured(0) && table.is_measured(1));
+        assert_eq!((table.index_of(503), table.index_of(504)), (Some(3), None));
+        table.note_sent(RING, 9 * SECOND_NS);
+        assert_eq!((table.index_of(500), table.index_of(501)), (None, Some(1)));
+    }
 
     #[test]
     fn identifiers_lead_to_times_and_seconds() {

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use lastmile_wire::request::Topic;
 
+use crate::in_flight::{InFlight, WorkerShare};
 use crate::message::MessageTemplate;
 use crate::recorder::{Progress, Recorder, Recording};
 use crate::target::Target;
@@ -33,6 +34,13 @@ pub struct Work {
     pub table: Arc<Timetable>,
     /// Bytes of the messages.
     pub template: Arc<MessageTemplate>,
+    /// The books of a closed loop, made for as many workers as [`worker_count`] tells.
+    pub in_flight: Option<Arc<InFlight>>,
+}
+
+/// How many workers drive so many subscribers.
+pub fn worker_count(threads: usize, subscribers: usize) -> usize {
+    threads.clamp(1, subscribers.max(1))
 }
 
 /// Workers at work. Dropping them ends them.
@@ -50,7 +58,7 @@ impl Workers {
     /// # Errors
     /// What the system said when it refused a thread or a descriptor.
     pub fn start(work: &Work) -> io::Result<Self> {
-        let count = work.threads.clamp(1, work.subscribers.max(1));
+        let count = worker_count(work.threads, work.subscribers);
         let mut workers = Self {
             threads: Vec::new(),
             progress: Vec::new(),
@@ -62,7 +70,9 @@ impl Workers {
             let share = work.subscribers / count + usize::from(number < work.subscribers % count);
             let progress = Arc::<Progress>::default();
             let (table, template) = (Arc::clone(&work.table), Arc::clone(&work.template));
-            let recorder = Recorder::new(table, template, Arc::clone(&progress), share);
+            let books =
+                work.in_flight.as_ref().map(|books| WorkerShare::new(Arc::clone(books), number, share));
+            let recorder = Recorder::new(table, template, Arc::clone(&progress), share).with_in_flight(books);
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
             let thread = thread::Builder::new()
                 .name(format!("subscribers {number}"))

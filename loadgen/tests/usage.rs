@@ -63,7 +63,17 @@ fn flags_that_make_no_sense() {
     refused(&["--type", "chess"], &["no game of type \"chess\"", "multiplier, color, slots, trending"]);
     refused(&["--game", "crash", "--type", "color"], &["--game", "--type"]);
     refused(&["--redis", "http://x"], &["redis://HOST:PORT"]);
-    refused(&["--target", "http://127.0.0.1:1"], &["--redis"]);
+    refused(&["--target", "http://127.0.0.1:1"], &["--redis", "--publish-http"]);
+    refused(&["--in-flight", "8", "--rate", "10"], &["--in-flight", "--rate"]);
+    refused(&["--in-flight", "8", "--arrivals", "poisson"], &["--in-flight", "--arrivals"]);
+    refused(&["--in-flight", "0"], &["--in-flight"]);
+    refused(&["--ws-path", "/x"], &["--target"]);
+    refused(&["--publish-http", "http://127.0.0.1:1/x"], &["--target"]);
+    let target = ["--target", "http://127.0.0.1:1"];
+    let both = ["--redis", "redis://127.0.0.1:1", "--publish-http", "http://127.0.0.1:1/"];
+    refused(&[&target[..], &both[..]].concat(), &["--redis", "--publish-http"]);
+    refused(&[&target[..], &both[2..3], &["ftp://x"]].concat(), &["use http://HOST:PORT/path"]);
+    refused(&[&target[..], &both[..2], &["--sse-path", "x"]].concat(), &["a path like /ws/crash"]);
 }
 
 #[test]
@@ -111,6 +121,13 @@ fn places_that_can_not_be_reached() {
         &["--redis", &redis, "--target", &format!("http://{}", stub.redis), "--protocols", "ws"],
         &["ws:", "closed the connection before the subscription was accepted"],
     );
+    let http = format!("http://{}", stub.http);
+    let target = ["--target", http.as_str(), "--protocols", "ws"];
+    let posted = format!("http://{nobody}/x");
+    refused(&[&target[..], &["--publish-http", &posted]].concat(), &["--publish-http", "can't be reached"]);
+    let redis_flags = ["--redis", redis.as_str()];
+    refused(&[&target[..], &redis_flags, &["--target-pid", "4294967295"]].concat(), &["--target-pid"]);
+    refused(&[&target[..], &redis_flags, &["--ws-path", "/elsewhere"]].concat(), &["404: no game"]);
     // Taken before anything else, it would wait for QUIC's patience to end.
     refused(
         &["--redis", &redis, "--target", &format!("https://{nobody}"), "--protocols", "wt-stream"],

@@ -130,7 +130,16 @@ fn accounting(case: &CaseResult) -> Outcome {
     if faults.is_empty() { Outcome::Holds } else { Outcome::Invalid(faults.join(", ")) }
 }
 
+/// What a closed loop has no answer to: it has no schedule, and claims no latency.
+fn no_schedule(case: &CaseResult) -> Option<Outcome> {
+    case.in_flight
+        .map(|_| Outcome::NotJudged("a closed loop has no schedule and claims no latency".to_owned()))
+}
+
 fn achieved_rate(case: &CaseResult) -> Outcome {
+    if let Some(outcome) = no_schedule(case) {
+        return outcome;
+    }
     match case.achieved_rate {
         None => Outcome::NotJudged("the achieved rate is not in the result".to_owned()),
         Some(achieved) if achieved < 0.99 * case.rate => Outcome::Invalid(format!(
@@ -143,6 +152,9 @@ fn achieved_rate(case: &CaseResult) -> Outcome {
 }
 
 fn schedule(case: &CaseResult) -> Outcome {
+    if let Some(outcome) = no_schedule(case) {
+        return outcome;
+    }
     let (Some(slip_us), Some(median_us)) =
         (case.schedule_slip_us.and_then(|slip| slip.p99), case.latency_us.p50)
     else {
@@ -171,6 +183,9 @@ fn generator_cost(case: &CaseResult) -> Outcome {
 }
 
 fn steady_state(case: &CaseResult) -> Outcome {
+    if let Some(outcome) = no_schedule(case) {
+        return outcome;
+    }
     let medians: Vec<f64> = case.timeline.iter().filter_map(|point| point.p50_us).collect();
     let Some((p, (first, second))) = mann_kendall_p(&medians).zip(halves(&medians)) else {
         return Outcome::NotJudged("fewer than 8 seconds were measured".to_owned());

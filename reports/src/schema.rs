@@ -64,6 +64,10 @@ pub struct CaseResult {
     /// Planned messages a second.
     #[serde(serialize_with = "finite")]
     pub rate: f64,
+    /// Closed loop at saturation: so many messages were kept published that had not yet reached every subscriber.
+    /// The case tells throughput and cost and claims no latency; `rate` is 0. `None` for the open loop.
+    #[serde(default)]
+    pub in_flight: Option<u32>,
     /// Messages a second that were really published in the measured window.
     #[serde(default)]
     pub achieved_rate: Option<f64>,
@@ -91,6 +95,9 @@ pub struct CaseResult {
     /// Time from starting to connect until the subscriber was attached, one value a subscriber.
     #[serde(default)]
     pub connect_us: Option<LatencySummary>,
+    /// Time from the beginning of the first connection until every subscriber was attached, in seconds.
+    #[serde(default)]
+    pub attaching_s: Option<f64>,
     /// What became of every expected delivery.
     pub accounting: Accounting,
     /// Intact deliveries a second over the measured window.

@@ -139,3 +139,34 @@ fn csv_has_a_line_for_each_case_and_runs_no_formula() {
     assert_eq!(field("latency_p99_9_us"), "", "what is not resolved is empty");
     assert_eq!(field("latency_p50_us"), result.cases[4].latency_us.p50.expect("resolved").to_string());
 }
+
+/// A closed loop is told as what it is, and judged by what it claims.
+#[test]
+fn a_closed_loop_is_throughput_without_latency() {
+    let mut result = sample::first_light();
+    result.cases.truncate(2);
+    for case in &mut result.cases {
+        case.in_flight = Some(8);
+        case.rate = 0.0;
+        // Neither would pass in an open loop.
+        case.schedule_slip_us = None;
+        case.published = 10;
+        case.latency_us = lastmile_reports::schema::LatencySummary::default();
+        case.service_latency_us = case.latency_us;
+        case.histogram = String::new();
+        case.service_histogram = None;
+        for point in &mut case.timeline {
+            (point.p50_us, point.p99_us, point.max_us) = (None, None, None);
+        }
+    }
+    let label = "closed loop, 8 in flight: throughput, no latency";
+    let text = plain(&result, 200);
+    assert!(text.lines().next().is_some_and(|title| title.contains(label)), "{text}");
+    assert!(text.contains("VALID: ") && !text.contains("INVALID"), "{text}");
+    assert!(text.contains("Throughput at saturation (closed loop, 8 in flight): ws "), "{text}");
+    assert!(!text.contains("p50 latency") && !text.contains("inf") && !text.contains("NaN"), "{text}");
+    assert!(markdown::render(&result).contains("no latency is claimed"));
+    assert!(lastmile_reports::html::render(&result).contains(label));
+    let read = store::parse(&store::to_json(&result), std::path::Path::new("closed.json")).expect("reads");
+    assert_eq!(read, result);
+}

@@ -14,16 +14,17 @@ use lastmile_wire::request::Topic;
 use crate::cli::RunArguments;
 use crate::commands::terminal_options;
 use crate::environment::cores;
+use crate::feed::{Feed, FeedError};
 use crate::interrupt::Interrupt;
 use crate::message::{Game, MessageTemplate, PayloadTooSmall};
+use crate::observe::Observed;
 use crate::plan::{Case, Load, Plan, Slice};
 use crate::preflight::{Limits, PreflightError, prepare_output, raise_descriptor_limit, variants};
 use crate::progress::{Line, RunWatcher, Silent};
-use crate::redis::{RedisConnection, RedisError};
 use crate::run::{RunError, RunOutcome, RunRequest, run};
 use crate::stack::StackPlan;
 use crate::stack::program::{ServerProgram, ServerProgramError};
-use crate::target::{Target, TargetError, find_game};
+use crate::target::{Paths, Target, TargetError, find_game};
 
 /// Most messages a slice may plan: their times are held in memory, 16 bytes each.
 const MAX_MESSAGES: f64 = 100_000_000.0;
@@ -71,9 +72,19 @@ pub enum SetupError {
     /// No Redis to start.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The Redis named can't be used.
+    /// What was named to publish to can't be used.
     #[error(transparent)]
-    Redis(#[from] RedisError),
+    Feed(#[from] FeedError),
+    /// The process named can't be observed.
+    #[error(
+        "--target-pid {pid} can't be observed: {source}; name a running process of yours on this machine"
+    )]
+    TargetPid {
+        /// As given.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The target named can't be used.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -121,7 +132,7 @@ pub fn execute(
     interrupt: &Interrupt,
 ) -> Result<Finished, SetupError> {
     raise_descriptor_limit()?;
-    let target = (!arguments.target.is_empty()).then(|| Target::from_urls(&arguments.target)).transpose()?;
+    let target = (!arguments.target.is_empty()).then(|| target(arguments)).transpose()?;
     let plan = plan(arguments, target.as_ref())?;
     Limits::read().check(&plan)?;
     let stack = stack_plan(arguments, target, &plan)?;
@@ -142,17 +153,30 @@ pub fn execute(
     Ok(Finished { result, folder: has_result.then_some(folder), failure })
 }
 
+/// The target that the flags describe.
+fn target(arguments: &RunArguments) -> Result<Target, TargetError> {
+    let mut target = Target::from_urls(&arguments.target)?;
+    target.paths = Paths { websocket: arguments.ws_path.clone(), sse: arguments.sse_path.clone() };
+    Ok(target)
+}
+
 /// The plan that the flags describe.
 fn plan(arguments: &RunArguments, target: Option<&Target>) -> Result<Plan, SetupError> {
     let (topic, game) = topic(arguments, target)?;
     let seconds = (arguments.warmup + arguments.duration).as_secs_f64();
     let messages = seconds * arguments.rate;
-    if messages > MAX_MESSAGES || arguments.duration.as_secs_f64() * arguments.rate < 1.0 {
+    // Only a plan can have too many messages; a closed loop remembers the latest.
+    let is_countable = match arguments.in_flight {
+        Some(_) => !arguments.duration.is_zero(),
+        None => messages <= MAX_MESSAGES && arguments.duration.as_secs_f64() * arguments.rate >= 1.0,
+    };
+    if !is_countable {
         return Err(SetupError::Messages { rate: arguments.rate, seconds, messages });
     }
     let load = Load {
         connections: arguments.connections as usize,
         messages_per_second: arguments.rate,
+        in_flight: arguments.in_flight,
         arrivals: arguments.arrivals.into(),
         payload_bytes: arguments.payload as usize,
         topic,
@@ -199,20 +223,26 @@ fn stack_plan(
     target: Option<Target>,
     plan: &Plan,
 ) -> Result<StackPlan, SetupError> {
-    if let Some(redis) = &arguments.redis {
-        RedisConnection::open(redis)?;
+    let redis = arguments.redis.clone().map(Feed::Redis);
+    let feed = redis.or_else(|| arguments.publish_http.clone().map(Feed::Http));
+    if let Some(feed) = &feed {
+        feed.open()?;
     }
-    match (target, &arguments.redis) {
-        (Some(target), Some(redis)) => {
+    if let Some(pid) = arguments.target_pid {
+        Observed::process(pid).usage().map_err(|source| SetupError::TargetPid { pid, source })?;
+    }
+    match (target, feed) {
+        (Some(target), Some(feed)) => {
             for variant in variants(plan) {
                 target.check_serves(variant)?;
             }
             for variant in variants(plan) {
                 target.probe(variant, &plan.cases[0].load.topic)?;
             }
-            Ok(StackPlan::Foreign { target, redis: redis.clone() })
+            Ok(StackPlan::Foreign { target, feed, pid: arguments.target_pid })
         }
-        (_, redis) => {
+        _ => {
+            let redis = &arguments.redis;
             if redis.is_none() {
                 find_redis_server()?;
             }
@@ -229,19 +259,29 @@ fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
             "ours, a fresh process for every slice, SQLite in memory".to_owned(),
             redis.as_ref().map_or_else(|| "private, on a Unix socket".to_owned(), ToString::to_string),
         ),
-        StackPlan::Foreign { target, redis } => (describe(target), redis.to_string()),
+        StackPlan::Foreign { target, feed: Feed::Redis(redis), .. } => (describe(target), redis.to_string()),
+        StackPlan::Foreign { target, feed: Feed::Http(url), .. } => {
+            (describe(target), format!("none; published by POST to {url}"))
+        }
     };
     let load = plan.cases.first().map(|case| &case.load);
     let pairs = [
         ("server", server),
         ("redis", redis),
-        ("arrivals", load.map(|load| format!("{:?}", load.arrivals).to_lowercase()).unwrap_or_default()),
+        ("arrivals", load.map(arrivals).unwrap_or_default()),
         ("tls", "off for ws and sse; WebTransport is always encrypted".to_owned()),
         ("batching", "none asked for (batch_ms=0)".to_owned()),
         ("nodelay", "on at the client".to_owned()),
         ("client threads", plan.threads.to_string()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn arrivals(load: &Load) -> String {
+    match load.in_flight {
+        None => format!("{:?}", load.arrivals).to_lowercase(),
+        Some(messages) => format!("closed loop, {messages} in flight: throughput, no latency"),
+    }
 }
 
 fn describe(target: &Target) -> String {
@@ -254,7 +294,9 @@ fn describe(target: &Target) -> String {
         format!("https://{} ({checked})", server.authority)
     });
     let servers: Vec<String> = http.into_iter().chain(webtransport).collect();
-    format!("yours: {}", servers.join(", "))
+    let paths = [&target.paths.websocket, &target.paths.sse];
+    let paths = paths.into_iter().flatten().map(|path| format!("path {path}"));
+    format!("yours: {}", servers.into_iter().chain(paths).collect::<Vec<_>>().join(", "))
 }
 
 /// A folder named after the current time that does not exist yet.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError};
 use serde::Deserialize;
 
+use crate::feed::Feed;
 use crate::observe::Observed;
 use crate::redis::{RedisUrl, RedisUrlError};
 use crate::target::{Target, decode_hash};
@@ -49,8 +50,10 @@ pub enum StackPlan {
     Foreign {
         /// Where it is.
         target: Target,
-        /// The Redis it listens to.
-        redis: RedisUrl,
+        /// Where it gets its messages from.
+        feed: Feed,
+        /// Its process, where it runs on this machine and was named.
+        pid: Option<u32>,
     },
 }
 
@@ -62,9 +65,10 @@ impl StackPlan {
     /// [`StackError`] with the end of the log of what did not start.
     pub fn make(&self, processes: Arc<Processes>) -> Result<Stack, StackError> {
         match self {
-            Self::Foreign { target, redis } => Ok(Stack {
+            Self::Foreign { target, feed, pid } => Ok(Stack {
                 target: target.clone(),
-                redis_url: redis.clone(),
+                feed: feed.clone(),
+                foreign_server: pid.map(Observed::process),
                 processes,
                 server_version: None,
             }),
@@ -75,7 +79,13 @@ impl StackPlan {
                 };
                 let ready = processes.start_server(program, &redis_url)?;
                 let target = ready.target()?;
-                Ok(Stack { target, redis_url, processes, server_version: Some(ready.version) })
+                Ok(Stack {
+                    target,
+                    feed: Feed::Redis(redis_url),
+                    foreign_server: None,
+                    processes,
+                    server_version: Some(ready.version),
+                })
             }
         }
     }
@@ -87,11 +97,20 @@ pub struct Stack {
     /// Where subscribers attach.
     pub target: Target,
     /// Where to publish.
-    pub redis_url: RedisUrl,
+    pub feed: Feed,
+    /// A server that was not started by us, to be observed.
+    foreign_server: Option<Observed>,
     /// What we started.
     pub processes: Arc<Processes>,
     /// What our server says of itself.
     pub server_version: Option<String>,
+}
+
+impl Stack {
+    /// The server, to be observed.
+    pub fn observed_server(&self) -> Option<Observed> {
+        self.foreign_server.clone().or_else(|| self.processes.observed_server())
+    }
 }
 
 /// Processes of our own. The server comes first, so that it ends before its Redis.
@@ -188,6 +207,7 @@ impl ReadyLine {
                 authority: self.webtransport.to_string(),
                 certificate,
             }),
+            ..Target::default()
         })
     }
 }

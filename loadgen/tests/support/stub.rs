@@ -1,7 +1,7 @@
 //! A Redis and a server in one, inside the test's process: what is published goes to every subscriber of any
 //! protocol, except for what the script does to it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -71,12 +71,14 @@ impl Stub {
             published: Default::default(),
         });
         let (published, to_deliver) = channel();
+        let posted = published.clone();
         let redis = listen(&shared, move |shared, socket| {
             let published = published.clone();
             thread::spawn(move || serve_redis(socket, &published, &shared));
         });
-        let http = listen(&shared, |shared, socket| {
-            thread::spawn(move || serve_http(socket, &shared.subscribers));
+        let http = listen(&shared, move |shared, socket| {
+            let posted = posted.clone();
+            thread::spawn(move || serve_http(socket, &posted, &shared.subscribers));
         });
         let subscribers = Arc::clone(&shared.subscribers);
         thread::spawn(move || deliver(&to_deliver, script, &subscribers));
@@ -202,9 +204,10 @@ fn read_command(reader: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
     Some(command)
 }
 
-fn serve_http(socket: TcpStream, subscribers: &Subscribers) {
+fn serve_http(socket: TcpStream, posted: &Sender<Vec<u8>>, subscribers: &Subscribers) {
     let mut reader = BufReader::new(socket);
     let mut path = String::new();
+    let mut post = None;
     let mut key = String::new();
     loop {
         let mut line = String::new();
@@ -215,8 +218,17 @@ fn serve_http(socket: TcpStream, subscribers: &Subscribers) {
             rest.split(' ').next().unwrap().clone_into(&mut path);
         } else if let Some(value) = line.strip_prefix("Sec-WebSocket-Key: ") {
             value.trim().clone_into(&mut key);
+        } else if line == "POST /publish HTTP/1.1\r\n" {
+            post = Some(0);
+        } else if let (Some(length), Some(told)) = (&mut post, line.strip_prefix("Content-Length: ")) {
+            *length = told.trim().parse().unwrap();
         } else if line == "\r\n" {
-            break;
+            // Messages posted come one behind the other on a connection that is kept.
+            let Some(length) = post.take() else { break };
+            let mut message = vec![0; length];
+            reader.read_exact(&mut message).unwrap();
+            posted.send(message).unwrap();
+            reader.get_mut().write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok").unwrap();
         }
     }
     let mut socket = reader.get_ref().try_clone().unwrap();

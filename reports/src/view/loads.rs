@@ -13,6 +13,7 @@ pub struct Load {
     topic: String,
     connections: u32,
     rate: f64,
+    in_flight: Option<u32>,
     payload_bytes: u32,
 }
 
@@ -23,22 +24,33 @@ impl Load {
             topic: case.topic.clone(),
             connections: case.connections,
             rate: case.rate,
+            in_flight: case.in_flight,
             payload_bytes: case.payload_bytes,
         }
+    }
+
+    /// How messages are published, in words.
+    fn pace(&self) -> String {
+        self.in_flight.map_or_else(|| format!("{} msg/s", plain(self.rate)), closed_loop)
     }
 }
 
 impl fmt::Display for Load {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topic = if self.topic.is_empty() { String::new() } else { format!(", {}", self.topic) };
+        let pace = self.pace();
         write!(
             formatter,
-            "{}, {} msg/s, {}{topic}",
+            "{}, {pace}, {}{topic}",
             subscribers(self.connections),
-            plain(self.rate),
             bytes(f64::from(self.payload_bytes))
         )
     }
+}
+
+/// How a closed loop is named wherever it is shown: nobody shall take it for a latency.
+pub fn closed_loop(messages: u32) -> String {
+    format!("closed loop, {} in flight: throughput, no latency", whole(u64::from(messages)))
 }
 
 /// The loads of a result in the order they first appear.
@@ -73,7 +85,7 @@ impl Loads {
 
     /// Columns for what differs.
     pub fn varying_columns(&self) -> Vec<LoadColumn> {
-        let all: [(bool, LoadColumn); 4] = [
+        let all: [(bool, LoadColumn); 5] = [
             (
                 self.varies(|load| load.topic.clone()),
                 (Column::words("topic", "What was subscribed to"), |case| Cell::plain(case.topic.clone())),
@@ -91,6 +103,18 @@ impl Loads {
                 }),
             ),
             (
+                self.varies(|load| load.in_flight),
+                (
+                    Column::figures("load", "in flight", "msg", "Closed loop: messages kept under way"),
+                    |case| {
+                        case.in_flight.map_or_else(
+                            || Cell::absent("an open loop"),
+                            |messages| Cell::plain(whole(u64::from(messages))),
+                        )
+                    },
+                ),
+            ),
+            (
                 self.varies(|load| load.payload_bytes),
                 (Column::figures("load", "payload", "B", "Bytes of one published round"), |case| {
                     Cell::plain(whole(u64::from(case.payload_bytes)))
@@ -105,7 +129,7 @@ impl Loads {
         let Some(first) = self.0.first() else { return String::new() };
         let parts = [
             (self.varies(|load| load.connections), subscribers(first.connections)),
-            (self.varies(|load| load.rate), format!("{} msg/s", plain(first.rate))),
+            (self.varies(|load| load.rate) || self.varies(|load| load.in_flight), first.pace()),
             (self.varies(|load| load.payload_bytes), bytes(f64::from(first.payload_bytes))),
             (self.varies(|load| load.topic.clone()) || first.topic.is_empty(), first.topic.clone()),
         ];
@@ -117,7 +141,7 @@ impl Loads {
         let parts = [
             (self.varies(|load| load.topic.clone()), load.topic.clone()),
             (self.varies(|load| load.connections), subscribers(load.connections)),
-            (self.varies(|load| load.rate), format!("{} msg/s", plain(load.rate))),
+            (self.varies(|load| load.rate) || self.varies(|load| load.in_flight), load.pace()),
             (self.varies(|load| load.payload_bytes), bytes(f64::from(load.payload_bytes))),
         ];
         parts.into_iter().filter(|(varies, _)| *varies).map(|(_, part)| part).collect::<Vec<_>>().join(", ")

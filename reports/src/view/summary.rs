@@ -13,6 +13,7 @@ pub type Measured<'a> = (&'a CaseResult, &'a Distribution);
 /// The sentences for cases under one load.
 pub fn sentences(cases: &[Measured<'_>]) -> Vec<String> {
     [
+        throughput(cases),
         latency(cases, 0.5, "p50"),
         latency(cases, 0.99, "p99"),
         accounting(cases),
@@ -22,6 +23,18 @@ pub fn sentences(cases: &[Measured<'_>]) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What a closed loop reached, and that it says nothing of latency.
+fn throughput(cases: &[Measured<'_>]) -> Option<String> {
+    let reached: Vec<String> = cases
+        .iter()
+        .filter(|(case, _)| case.in_flight.is_some())
+        .map(|(case, _)| format!("{} {} deliveries/s", case.protocol, whole(case.deliveries_per_s as u64)))
+        .collect();
+    let messages = cases.iter().find_map(|(case, _)| case.in_flight)?;
+    let loop_name = format!("closed loop, {} in flight", whole(u64::from(messages)));
+    Some(format!("Throughput at saturation ({loop_name}): {}; no latency is claimed.", list(&reached)))
 }
 
 /// Who is fastest at a quantile, who equals it, and by how much the others are slower.

@@ -4,7 +4,7 @@ use crate::figures::{self, TimeUnit, fixed, percent, whole};
 use crate::schema::{CaseResult, LatencySummary, RunResult};
 use crate::statistics::samples_to_resolve;
 
-use super::loads::Loads;
+use super::loads::{self, Loads};
 use super::series::samples;
 use super::style::{self, is_reliable};
 use super::table::{Cell, Column, Row, Table};
@@ -68,7 +68,14 @@ pub fn matrix(result: &RunResult) -> Table {
             |case| case.generator.cpu_us_per_delivery,
         ),
     ]);
-    table_of_cases(result, "Latency from planned time to receipt, accounting and cost", columns)
+    let caption = match result.cases.as_slice() {
+        [] => "Latency from planned time to receipt, accounting and cost",
+        cases if cases.iter().all(|case| case.in_flight.is_some()) => {
+            "Closed loop: throughput, accounting and cost; no latency"
+        }
+        _ => "Latency from planned time to receipt, accounting and cost",
+    };
+    table_of_cases(result, caption, columns)
 }
 
 /// The six columns of a latency, all in one unit so that they compare at a glance.
@@ -110,6 +117,9 @@ fn latency_columns<'a>(
 
 /// Why a case has no such figure.
 fn why_absent(case: &CaseResult, quantile: Option<f64>) -> String {
+    if let Some(messages) = case.in_flight {
+        return loads::closed_loop(messages);
+    }
     match quantile.map(samples_to_resolve) {
         Some(needed) if samples(case) < needed => format!(
             "not resolved: needs {} independent samples, the run has {}",

@@ -272,6 +272,7 @@ fn case(character: &Character, load: Load, seed: u64) -> CaseResult {
         topic: "game crash".to_owned(),
         connections: load.connections,
         rate: f64::from(load.rate),
+        in_flight: None,
         achieved_rate: Some(f64::from(load.rate) * 0.9998),
         payload_bytes: 256,
         duration_s: f64::from(load.seconds),
@@ -282,6 +283,7 @@ fn case(character: &Character, load: Load, seed: u64) -> CaseResult {
         service_latency_us: LatencySummary::from_histogram(&drawn.service, published),
         schedule_slip_us: Some(LatencySummary::from_histogram(&drawn.slip, published)),
         connect_us: Some(LatencySummary::from_histogram(&connects, u64::from(load.connections))),
+        attaching_s: Some(0.25),
         accounting: Accounting {
             expected,
             delivered: drawn.delivered,
