@@ -1,4 +1,5 @@
-//! What the floor programs and the bare client share.
+//! What the benches, the floor programs and the bare clients share.
 
 pub mod measured;
 pub mod resp;
+pub mod round;

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use lastmile_benches::measured::{cpu_ns, quantile, rss_bytes};
 use lastmile_benches::resp;
+use lastmile_benches::round::round;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -62,12 +63,12 @@ fn options() -> Result<Options, String> {
         let wrong = |_| format!("{name} {value} is no number");
         match name.as_str() {
             "--server" => options.server = value,
-            "--redis" => options.redis = value.trim_start_matches("redis+unix://").to_owned(),
+            "--redis" => value.trim_start_matches("redis+unix://").clone_into(&mut options.redis),
             "--pid" => options.pid = value.parse().map_err(wrong)?,
             "--path" => options.path = value,
             "--connections" => options.connections = value.parse().map_err(wrong)?,
             "--seconds" => {
-                options.seconds = value.parse().map_err(|_| format!("{name} {value} is no number"))?
+                options.seconds = value.parse().map_err(|_| format!("{name} {value} is no number"))?;
             }
             "--payload" => options.payload = value.parse().map_err(wrong)?,
             "--in-flight" => options.in_flight = Some(value.parse().map_err(wrong)?),
@@ -243,15 +244,8 @@ impl Client<'_> {
     }
 
     fn publish(&mut self, subscribers: usize) -> io::Result<()> {
-        let id = 1_000_000_000 + self.published;
-        let mut round = format!(
-            "{{\"round_id\":{id},\"game_id\":1,\"game_slug\":\"crash\",\"game_type\":\"multiplier\",\
-             \"finished_at\":\"2026-01-17T00:45:42.735266-03:00\",\"extras\":\"{{\\\"pad\\\":\\\"\\\"}}\",\
-             \"timestamp\":1768621542123}}"
-        );
-        let at = round.find("\\\"\\\"}").map_or(round.len(), |at| at + 2);
-        round.insert_str(at, &"x".repeat(self.options.payload.saturating_sub(round.len())));
-        let command = resp::command(&[b"PUBLISH", b"stream:crash", round.as_bytes()]);
+        let round = round(1_000_000_000 + self.published, self.options.payload);
+        let command = resp::command(&[b"PUBLISH", b"stream:crash", &round]);
         self.flying.push_back(Flying { sent: Instant::now(), missing: subscribers });
         self.published += 1;
         self.redis.write_all(&command)
@@ -287,8 +281,9 @@ impl Client<'_> {
         if self.options.in_flight.is_none() {
             self.latencies_ns.push(now.duration_since(flying.sent).as_nanos() as u64);
         }
-        while let Some(done) = self.flying.pop_front_if(|flying| flying.missing == 0) {
+        while let Some(done) = self.flying.front().filter(|flying| flying.missing == 0) {
             self.complete_ns.push(now.duration_since(done.sent).as_nanos() as u64);
+            self.flying.pop_front();
         }
     }
 }

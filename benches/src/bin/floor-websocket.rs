@@ -159,7 +159,7 @@ fn handshake(mut client: TcpStream) -> io::Result<TcpStream> {
 
 /// Reads what is there; `false` at the end of the stream.
 fn read_all(stream: &mut UnixStream, into: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = [0; 64 * 1024];
+    let mut piece = [0; 16 * 1024];
     match stream.read(&mut piece) {
         Ok(0) => Ok(false),
         Ok(count) => {
