@@ -22,6 +22,9 @@ use crate::published::Published;
 /// A single attempt to connect, and to subscribe, takes at most this long.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 
+/// How often Redis is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Waits between attempts: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -97,8 +100,7 @@ impl Ingest {
         let mut backoff = BACKOFF.0;
         loop {
             match self.subscribe().await {
-                // The sink is kept: the connection lives as long as both halves.
-                Ok((_sink, mut messages)) => {
+                Ok((sink, mut messages)) => {
                     backoff = BACKOFF.0;
                     self.metrics.ingest.connected.add(1);
                     match ready.take() {
@@ -106,9 +108,7 @@ impl Ingest {
                         Some(ready) => drop(ready.send(Ok(()))),
                         None => info!(url = %self.url, "subscribed to Redis again"),
                     }
-                    while let Some(message) = messages.next().await {
-                        self.take(&message);
-                    }
+                    self.receive(sink, &mut messages).await;
                     self.metrics.ingest.connected.add(-1);
                     self.metrics.ingest.disconnects.add(1);
                     warn!(url = %self.url, "lost the connection to Redis");
@@ -124,6 +124,21 @@ impl Ingest {
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// Takes what is published until the connection ends, or Redis falls silent.
+    async fn receive(&mut self, sink: PubSubSink, messages: &mut PubSubStream) {
+        let mut silent = std::pin::pin!(falls_silent(sink));
+        loop {
+            tokio::select! {
+                biased;
+                message = messages.next() => match message {
+                    Some(message) => self.take(&message),
+                    None => return,
+                },
+                () = &mut silent => return,
+            }
         }
     }
 
@@ -188,6 +203,17 @@ impl Ingest {
         let slug = slug_of_channel(channel)?;
         debug_assert!(channel.starts_with(STREAM_PREFIX));
         Some((self.catalog.game(slug)?, slug))
+    }
+}
+
+/// Resolves when Redis answers no more: a host that froze or a network that was cut closes no connection.
+async fn falls_silent(mut sink: PubSubSink) {
+    loop {
+        tokio::time::sleep(PING_INTERVAL).await;
+        let answer = tokio::time::timeout(ATTEMPT_LIMIT, sink.ping::<redis::Value>()).await;
+        if !matches!(answer, Ok(Ok(_))) {
+            return;
+        }
     }
 }
 

@@ -84,6 +84,7 @@ pub struct Handle {
     threads: Vec<JoinHandle<()>>,
     open_http: OpenConnections,
     control: Option<Runtime>,
+    store: Store,
 }
 
 /// What one shard's thread is made of.
@@ -146,7 +147,7 @@ impl Server {
         let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
         let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat);
         let rest = rest::router(RestState {
-            store,
+            store: store.clone(),
             latest: latest_round(&catalog, &hub),
             problems: find_problems(&metrics),
             metrics: {
@@ -196,6 +197,7 @@ impl Server {
             threads: Vec::new(),
             open_http,
             control: Some(control),
+            store,
         };
         // From here on the handle's drop ends what has begun, should a later step fail.
         let mut source = Some(source);
@@ -390,6 +392,15 @@ impl Handle {
             }
         }
         if let Some(control) = self.control.take() {
+            // Not by blocking on it: this may run inside another runtime, where that is forbidden.
+            let (closed, is_closed) = std::sync::mpsc::channel();
+            let store = self.store.clone();
+            control.spawn(async move {
+                store.close().await;
+                // Nobody waits any more where this took too long.
+                let _ = closed.send(());
+            });
+            let _ = is_closed.recv_timeout(Duration::from_millis(500));
             control.shutdown_timeout(Duration::from_millis(500));
         }
     }

@@ -1,5 +1,6 @@
 //! Redis comes and goes; clients stay.
 
+use lastmile_processes::Signal;
 use serde_json::json;
 
 use crate::common::{Site, Way, get, round, run, soon, until};
@@ -37,6 +38,24 @@ fn clients_outlive_a_redis_that_stops_and_comes_back() {
                 assert_eq!(subscriber.next_id().await, 10 * outage, "{:?}", subscriber.way);
             }
             assert_eq!(site.metric("lastmile_redis_disconnects_total"), outage);
+        }
+    });
+}
+
+#[test]
+fn a_redis_that_freezes_is_noticed_and_left_for_one_that_answers() {
+    let site = Site::start(&[]);
+    run(async {
+        let mut subscribers = site.connect_all("crash").await;
+        let redis = site.redis.process().expect("it runs");
+        redis.signal(Signal::STOP).expect("it can be stopped");
+        until("the server misses Redis", || site.metric("lastmile_redis_connected") == 0).await;
+        assert_eq!(get(&site.place, "/readyz").await.status, 503);
+        redis.signal(Signal::CONT).expect("it can go on");
+        until("the server is back", || site.metric("lastmile_redis_connected") == 1).await;
+        site.publish("crash", &round("crash", 1));
+        for subscriber in &mut subscribers {
+            assert_eq!(subscriber.next_id().await, 1, "{:?}", subscriber.way);
         }
     });
 }
