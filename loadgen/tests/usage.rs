@@ -110,7 +110,7 @@ fn places_that_can_not_be_reached() {
     let stub = Stub::start(|_| Action::Deliver);
     let redis = format!("redis://{}", stub.redis);
     refused(
-        &["--redis", &redis, "--target", &format!("http://{nobody}")],
+        &["--redis", &redis, "--target", &format!("http://{nobody}"), "--protocols", "sse"],
         &["--target http://", "can't be reached", "is the server running"],
     );
     refused(
