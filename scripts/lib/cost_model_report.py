@@ -35,7 +35,9 @@ def cost(row):
 
 
 def within_spread(first, second):
-    """The runs of two rows overlap: their difference may be noise."""
+    """The runs of two rows overlap: their difference may be noise. None where there are too few to tell."""
+    if min(len(first["runs"]), len(second["runs"])) < 2:
+        return None
     (_, least, most), (_, other_least, other_most) = (
         figure(row, "server_cpu_us_per_delivery") for row in (first, second))
     return least <= other_most and other_least <= most
@@ -187,5 +189,5 @@ def markdown(model):
         for check in flagged:
             ratio = "—" if check["ratio"] is None else f"{check['ratio']:.2f}"
             lines.append(f"| {check['protocol']} | {check['axis']} | {check['value']:g} | {check['what']} | {ratio} | "
-                         f"{'yes' if check['noise'] else 'no'} |")
+                         f"{ {True: 'yes', False: 'no', None: 'unknown'}[check['noise']]} |")
     return "\n".join(lines) + "\n"
