@@ -88,12 +88,15 @@ fn process_cost(
         outcomes.iter().filter_map(|outcome| Some((of(&outcome.costs)?, outcome.connections))).collect();
     let cpu_ns: u64 = costs.iter().map(|(cost, _)| cost.cpu_ns).sum();
     let grown_bytes: i64 = costs.iter().map(|(cost, _)| cost.grown_bytes).sum();
+    let attaching_ns: u64 = costs.iter().map(|(cost, _)| cost.attaching_cpu_ns).sum();
     let connections: u64 = costs.iter().map(|(_, connections)| connections).sum();
     let per = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
     Some(ProcessCost {
         cpu_us_per_delivery: per(cpu_ns as f64 / 1_000.0, delivered),
         rss_bytes_per_connection: per(grown_bytes as f64, connections),
         cpu_s: Some(cpu_ns as f64 / 1e9),
+        // Of one slice, as `attaching_s` is: every slice attaches all subscribers anew.
+        attaching_cpu_s: per(attaching_ns as f64 / 1e9, costs.len() as u64),
         rss_bytes: Some(costs.iter().map(|(cost, _)| cost.resident_bytes).max()?),
     })
 }

@@ -151,6 +151,8 @@ pub struct Costs {
 /// What one process spent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
+    /// Processor time from before the first connection until all subscribers were attached.
+    pub attaching_cpu_ns: u64,
     /// Processor time over the window.
     pub cpu_ns: u64,
     /// Resident memory at its end.
@@ -217,6 +219,7 @@ pub fn measure(
         Running { request, stack, interrupt, watcher, table, workers, observation, in_flight, attaching };
     running.await_attached()?;
     running.attaching = Duration::from_nanos(clock::now_ns() - begun_ns);
+    running.observation.all_attached();
     let published = running.publish(connection, &template)?;
     running.drain(published.messages);
     running.finish(published)
@@ -420,6 +423,7 @@ fn messages_by_second(table: &Timetable, published: usize) -> Vec<u64> {
 struct Observation {
     processes: [Option<Observed>; 3],
     before: [Option<Usage>; 3],
+    attached: [Option<Usage>; 3],
     at_window: Option<[Option<Usage>; 3]>,
 }
 
@@ -428,7 +432,11 @@ impl Observation {
         let processes =
             [stack.observed_server(), stack.processes.observed_redis(), Some(Observed::this_process())];
         let before = usages(&processes);
-        Self { processes, before, at_window: None }
+        Self { processes, before, attached: before, at_window: None }
+    }
+
+    fn all_attached(&mut self) {
+        self.attached = usages(&self.processes);
     }
 
     /// The first call counts.
@@ -444,7 +452,9 @@ impl Observation {
         let at_window = self.at_window.unwrap_or(now);
         let cost = |index: usize| {
             let (before, at_window, now) = (self.before[index]?, at_window[index]?, now[index]?);
+            let attached = self.attached[index]?;
             Some(Cost {
+                attaching_cpu_ns: attached.cpu_ns.saturating_sub(before.cpu_ns),
                 cpu_ns: now.cpu_ns.saturating_sub(at_window.cpu_ns),
                 resident_bytes: now.resident_bytes,
                 grown_bytes: now.resident_bytes as i64 - before.resident_bytes as i64,

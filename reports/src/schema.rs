@@ -181,6 +181,9 @@ pub struct ProcessCost {
     /// Processor time over the window in seconds.
     #[serde(default)]
     pub cpu_s: Option<f64>,
+    /// Processor time from before the first connection until every subscriber was attached, in seconds.
+    #[serde(default)]
+    pub attaching_cpu_s: Option<f64>,
     /// Resident memory at the end of the window in bytes.
     #[serde(default)]
     pub rss_bytes: Option<u64>,

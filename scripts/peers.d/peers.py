@@ -328,6 +328,21 @@ def measurements(quick):
                     lambda case: case["server"]["rss_bytes_per_connection"],
                 ),
                 Figure(
+                    f"CPU per handshake, {int(connections):,} connections",
+                    "µs",
+                    "lower",
+                    lambda case: case["server"]["attaching_cpu_s"] * 1e6 / case["connections"],
+                    1,
+                ),
+                # The client connects on one thread: where servers are equal here, it was the client that was busy.
+                Figure(
+                    f"client's CPU per handshake, {int(connections):,} connections",
+                    "µs",
+                    "lower",
+                    lambda case: case["generator"]["attaching_cpu_s"] * 1e6 / case["connections"],
+                    1,
+                ),
+                Figure(
                     f"handshakes/s, {int(connections):,} connections",
                     "/s",
                     "higher",

@@ -264,6 +264,7 @@ fn case(character: &Character, load: Load, seed: u64) -> CaseResult {
     let cost = |cpu_us: f64, bytes: f64, idle_bytes: u64| ProcessCost {
         cpu_us_per_delivery: Some(cpu_us),
         rss_bytes_per_connection: Some(bytes),
+        attaching_cpu_s: Some(0.05),
         cpu_s: Some(cpu_us * drawn.delivered as f64 / 1e6),
         rss_bytes: Some(idle_bytes + (bytes * f64::from(load.connections)) as u64),
     };
