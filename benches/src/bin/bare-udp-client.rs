@@ -1,13 +1,16 @@
-//! The client of `floor-udp`: sockets that subscribe, and count what they get.
+//! The client of `floor-udp`: subscribers that count what they get.
 //!
 //! ```text
 //! bare-udp-client --server HOST:PORT --redis SOCKET --pid PID --rate N [--connections 500] [--seconds 5]
-//!                 [--payload 256]
+//!                 [--sockets 16] [--payload 256]
 //! ```
 //!
-//! Publishes N rounds a second (open loop), each subscriber on a socket of its own, and prints one line of JSON:
-//! deliveries a second, processor time of the server and of this client a datagram, latency from publish to
-//! receipt, and how many datagrams were lost.
+//! Publishes N rounds a second (open loop) and prints one line of JSON: deliveries a second, processor time of the
+//! server and of this client a datagram, latency from publish to receipt, and how many datagrams were lost.
+//!
+//! Subscribers share sockets, by default as many as those of `lastmile run` do: a datagram for a socket that is being
+//! read already wakes nobody, which is work the sender is spared. `--sockets` with the number of connections
+//! gives each its own.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -21,6 +24,7 @@ use lastmile_benches::round::round;
 use lastmile_wire::round::peek_round_id;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::Timespec;
 
@@ -30,11 +34,18 @@ const FIRST_ID: u64 = 1_000_000_000;
 /// After the last round, what is on its way has this long to arrive.
 const LINGER: Duration = Duration::from_millis(300);
 
+/// Receive buffer of each socket: the default one loses datagrams.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+/// Datagrams taken from a socket before the others get their turn.
+const DATAGRAMS_AT_A_TIME: usize = 32;
+
 struct Options {
     server: String,
     redis: String,
     pid: u32,
     connections: usize,
+    sockets: usize,
     seconds: f64,
     payload: usize,
     rate: f64,
@@ -46,6 +57,7 @@ fn options() -> Result<Options, String> {
         redis: String::new(),
         pid: 0,
         connections: 500,
+        sockets: 16,
         seconds: 5.0,
         payload: 256,
         rate: 0.0,
@@ -60,14 +72,15 @@ fn options() -> Result<Options, String> {
             "--redis" => value.trim_start_matches("redis+unix://").clone_into(&mut options.redis),
             "--pid" => options.pid = value.parse().map_err(wrong)?,
             "--connections" => options.connections = value.parse().map_err(wrong)?,
+            "--sockets" => options.sockets = value.parse().map_err(wrong)?,
             "--seconds" => options.seconds = fraction()?,
             "--payload" => options.payload = value.parse().map_err(wrong)?,
             "--rate" => options.rate = fraction()?,
             _ => return Err(format!("unknown argument {name}; its head comment tells what there is")),
         }
     }
-    if options.rate <= 0.0 || options.seconds <= 0.0 || options.connections == 0 {
-        return Err("--rate N is needed; rate, seconds and connections are above 0".into());
+    if options.rate <= 0.0 || options.seconds <= 0.0 || options.connections * options.sockets == 0 {
+        return Err("--rate N is needed; rate, seconds, connections and sockets are above 0".into());
     }
     Ok(options)
 }
@@ -87,7 +100,7 @@ struct Client<'a> {
     options: &'a Options,
     epoll: OwnedFd,
     redis: UnixStream,
-    subscribers: Vec<UdpSocket>,
+    sockets: Vec<UdpSocket>,
     /// When each round was published.
     sent: Vec<Instant>,
     /// Rounds before this one are warm-up.
@@ -100,11 +113,19 @@ struct Client<'a> {
 fn measure(options: &Options) -> io::Result<String> {
     raise_file_limit()?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    let mut subscribers = Vec::with_capacity(options.connections);
-    for index in 0..options.connections {
-        let socket = subscribe(&options.server)?;
+    let mut sockets = Vec::with_capacity(options.sockets);
+    for index in 0..options.sockets.min(options.connections) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        set_socket_recv_buffer_size(&socket, SOCKET_BUFFER_BYTES)?;
+        socket.connect(&options.server)?;
+        for name in (index..options.connections).step_by(options.sockets) {
+            subscribe(&socket, name).map_err(|error| {
+                io::Error::other(format!("{} does not answer ({error}); is it floor-udp?", options.server))
+            })?;
+        }
+        socket.set_nonblocking(true)?;
         epoll::add(&epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN)?;
-        subscribers.push(socket);
+        sockets.push(socket);
     }
     let redis = UnixStream::connect(&options.redis)?;
     redis.set_nonblocking(true)?;
@@ -112,7 +133,7 @@ fn measure(options: &Options) -> io::Result<String> {
         options,
         epoll,
         redis,
-        subscribers,
+        sockets,
         sent: Vec::new(),
         first_counted: 0,
         receipts: 0,
@@ -132,7 +153,7 @@ fn measure(options: &Options) -> io::Result<String> {
     client.linger()?;
     let server_ns = cpu_ns(options.pid)? - server_before;
     let own_ns = cpu_ns(std::process::id())? - own_before;
-    for socket in &client.subscribers {
+    for socket in &client.sockets {
         socket.send(b"unsubscribe")?;
     }
     let expected = (client.sent.len() - client.first_counted) as u64 * options.connections as u64;
@@ -150,26 +171,21 @@ fn measure(options: &Options) -> io::Result<String> {
     ))
 }
 
-/// A socket that the server knows.
-fn subscribe(server: &str) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.connect(server)?;
+/// Makes a subscriber known to the server.
+fn subscribe(socket: &UdpSocket, name: usize) -> io::Result<()> {
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut answer = [0; 64];
     for _ in 0..3 {
-        socket.send(b"subscribe")?;
+        socket.send(format!("subscribe {name}").as_bytes())?;
         match socket.recv(&mut answer) {
-            Ok(length) if &answer[..length] == b"subscribed" => {
-                socket.set_nonblocking(true)?;
-                return Ok(socket);
-            }
+            Ok(length) if &answer[..length] == b"subscribed" => return Ok(()),
             Ok(_) => {}
             // Either may have been lost.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other(format!("{server} does not answer `subscribe`; is it floor-udp?")))
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 fn raise_file_limit() -> io::Result<()> {
@@ -205,7 +221,7 @@ impl Client<'_> {
         self.redis.write_all(&command)
     }
 
-    /// Waits for datagrams and takes one from each socket that has some; whether there were any.
+    /// Waits for datagrams and takes some from each socket that has any; whether there were any.
     fn receive_for(&mut self, wait: Duration) -> io::Result<bool> {
         let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         let mut events: Vec<Event> = Vec::with_capacity(256);
@@ -221,20 +237,22 @@ impl Client<'_> {
         Ok(!events.is_empty())
     }
 
-    fn receive(&mut self, subscriber: usize) -> io::Result<()> {
-        let length = match self.subscribers[subscriber].recv(&mut self.buffer) {
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let number = peek_round_id(&self.buffer[..length]).and_then(|id| id.checked_sub(FIRST_ID));
-        let number = number.map_or(usize::MAX, |number| number as usize);
-        // Late ones of the warm-up, and what is none of ours, count for nothing.
-        if number >= self.first_counted
-            && let Some(sent) = self.sent.get(number)
-        {
-            self.receipts += 1;
-            self.latencies_ns.push(sent.elapsed().as_nanos() as u64);
+    fn receive(&mut self, socket: usize) -> io::Result<()> {
+        for _ in 0..DATAGRAMS_AT_A_TIME {
+            let length = match self.sockets[socket].recv(&mut self.buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            let number = peek_round_id(&self.buffer[..length]).and_then(|id| id.checked_sub(FIRST_ID));
+            let number = number.map_or(usize::MAX, |number| number as usize);
+            // Late ones of the warm-up, and what is none of ours, count for nothing.
+            if number >= self.first_counted
+                && let Some(sent) = self.sent.get(number)
+            {
+                self.receipts += 1;
+                self.latencies_ns.push(sent.elapsed().as_nanos() as u64);
+            }
         }
         Ok(())
     }

@@ -8,9 +8,11 @@
 //! floor-udp --redis /path/redis.sock [--listen 127.0.0.1:0] [--batch]
 //! ```
 //!
-//! Prints a ready line like the server's. A datagram `subscribe` is answered with `subscribed`, and every round
-//! is sent there from then on until a datagram `unsubscribe` comes. `bare-udp-client` is its client.
+//! Prints a ready line like the server's. A datagram `subscribe NAME` is answered with `subscribed`, and every round
+//! is sent there from then on, once for each name, until a datagram `unsubscribe` comes. `bare-udp-client` is its
+//! client.
 
+use std::collections::HashSet;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -113,6 +115,8 @@ fn serve(options: &Options) -> io::Result<()> {
 
 #[derive(Default)]
 struct Subscribers {
+    /// Who has subscribed, with its name.
+    known: HashSet<(SocketAddr, Vec<u8>)>,
     addresses: Vec<SocketAddr>,
     /// The same as the kernel wants them.
     raw: Vec<SocketAddrAny>,
@@ -127,21 +131,17 @@ impl Subscribers {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         };
-        let known = self.addresses.iter().position(|address| *address == from);
-        match (&datagram[..length], known) {
-            (b"subscribe", _) => {
-                // Asked again where the answer was lost.
-                if known.is_none() {
-                    self.addresses.push(from);
-                    self.raw.push(from.as_any());
-                }
-                socket.send_to(b"subscribed", from)?;
+        if let Some(name) = datagram[..length].strip_prefix(b"subscribe ") {
+            // Asked again where the answer was lost.
+            if self.known.insert((from, name.to_vec())) {
+                self.addresses.push(from);
+                self.raw.push(from.as_any());
             }
-            (b"unsubscribe", Some(position)) => {
-                self.addresses.swap_remove(position);
-                self.raw.swap_remove(position);
-            }
-            _ => {}
+            socket.send_to(b"subscribed", from)?;
+        } else if &datagram[..length] == b"unsubscribe" {
+            self.known.retain(|(address, _)| *address != from);
+            self.addresses.retain(|address| *address != from);
+            self.raw = self.addresses.iter().map(SocketAddrArg::as_any).collect();
         }
         Ok(())
     }
