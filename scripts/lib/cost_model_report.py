@@ -114,9 +114,9 @@ def payload_checks(of_curve):
         ratio = cost(row) / cost(before)
         noise = within_spread(row, before)
         slopes.append((row, (cost(row) - cost(before)) / (row["value"] - before["value"]), noise))
-        if ratio < 1:
-            yield {"value": row["value"], "what": f"cost against {before['value']} bytes: it falls", "ratio": ratio,
-                   "noise": noise, "flagged": not noise}
+        what = f"cost against {before['value']} bytes" + (": it falls" if ratio < 1 else "")
+        yield {"value": row["value"], "what": what, "ratio": ratio, "noise": noise,
+               "flagged": ratio < 1 and not noise}
     for (_, before, was_noise), (row, slope, noise) in zip(slopes, slopes[1:]):
         if before > 0:
             yield {"value": row["value"], "what": "cost of a further byte against the segment before",
