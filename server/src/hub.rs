@@ -6,62 +6,24 @@
 //! the latest rounds in the answer; whatever stands behind it is newer. That order is the whole proof that
 //! nothing is missed and nothing comes twice.
 
-use std::sync::Arc;
-
-use tokio::sync::{mpsc, oneshot};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::catalog::{GameIndex, Subscription};
 use crate::published::Published;
 use crate::shard::{MemberKey, ShardId, ShardInput, ShardSender};
 
-/// What the hub is told.
-#[derive(Debug)]
-pub enum HubInput {
-    /// A round was published.
-    Round(Arc<Published>),
-    /// A round known from before this server started; counts only where nothing newer is known.
-    Stored(Arc<Published>),
-    /// A subscriber wants to attach.
-    Attach {
-        /// The shard that owns it.
-        shard: ShardId,
-        /// Its name there.
-        member: MemberKey,
-        /// What it wants.
-        subscription: Subscription,
-    },
-    /// Someone asks for the latest round of a game.
-    Latest {
-        /// The game.
-        game: GameIndex,
-        /// Gets the answer.
-        answer: oneshot::Sender<Option<Arc<Published>>>,
-    },
-}
-
-/// Where the hub is told things. Never blocks: the hub waits for nobody, so its queue is as long as what
-/// arrived since it last ran.
+/// See the module's documentation. Clones are the same hub.
+///
+/// Whoever has something for the hub does its work there and then, behind a lock that is held for as long as it
+/// takes to put something into each shard's queue: once for a round and once for a newcomer, never for a delivery.
+/// A queue and a task of the hub's own would cost every round a switch of tasks instead.
 #[derive(Debug, Clone)]
-pub struct HubSender(mpsc::UnboundedSender<HubInput>);
+pub struct Hub(Arc<Mutex<Places>>);
 
-impl HubSender {
-    /// A queue: its sending side and the side the hub reads.
-    pub fn channel() -> (Self, mpsc::UnboundedReceiver<HubInput>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// Tells the hub. After the hub has ended, at shutdown, nothing happens.
-    pub fn tell(&self, input: HubInput) {
-        let _ = self.0.send(input);
-    }
-
-    /// The latest round of a game.
-    pub async fn latest(&self, game: GameIndex) -> Option<Arc<Published>> {
-        let (answer, answered) = oneshot::channel();
-        self.tell(HubInput::Latest { game, answer });
-        answered.await.ok().flatten()
-    }
+#[derive(Debug)]
+struct Places {
+    latest: Vec<Option<Latest>>,
+    shards: Vec<ShardSender>,
 }
 
 /// The latest round of a game.
@@ -72,57 +34,55 @@ struct Latest {
     stored: bool,
 }
 
-/// See the module's documentation.
-#[derive(Debug)]
-pub struct Hub {
-    latest: Vec<Option<Latest>>,
-    shards: Vec<ShardSender>,
-}
-
 impl Hub {
     /// A hub for so many games and these shards.
     pub fn new(games: usize, shards: Vec<ShardSender>) -> Self {
-        Self { latest: (0..games).map(|_| None).collect(), shards }
+        let latest = (0..games).map(|_| None).collect();
+        Self(Arc::new(Mutex::new(Places { latest, shards })))
     }
 
-    /// Works until every sender is gone.
-    pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<HubInput>) {
-        while let Some(input) = inputs.recv().await {
-            self.take(input);
+    /// A round was published.
+    pub fn publish(&self, round: &Arc<Published>) {
+        let mut places = self.places();
+        let latest = &mut places.latest[round.game().index()];
+        // A publisher that stores a round before it publishes it, and a server that starts in between: who is
+        // attached has got this round as the latest.
+        let known = |latest: &Latest| latest.stored && latest.round.round_id() == round.round_id();
+        if latest.as_ref().is_some_and(known) {
+            return;
+        }
+        *latest = Some(Latest { round: Arc::clone(round), stored: false });
+        // The last shard first: shard 0 shares its thread with whoever publishes and runs after it, the others can
+        // start at once.
+        for shard in places.shards.iter().rev() {
+            shard.tell(ShardInput::Round(Arc::clone(round)));
         }
     }
 
-    fn take(&mut self, input: HubInput) {
-        match input {
-            HubInput::Round(round) => {
-                let latest = &mut self.latest[round.game().index()];
-                // A publisher that stores a round before it publishes it, and a server that starts in between:
-                // who is attached has got this round as the latest.
-                let known = |latest: &Latest| latest.stored && latest.round.round_id() == round.round_id();
-                if latest.as_ref().is_some_and(known) {
-                    return;
-                }
-                *latest = Some(Latest { round: Arc::clone(&round), stored: false });
-                // The last shard first: shard 0 shares this thread and runs when the hub is done, the others
-                // can start at once.
-                for shard in self.shards.iter().rev() {
-                    shard.tell(ShardInput::Round(Arc::clone(&round)));
-                }
-            }
-            HubInput::Stored(round) => {
-                self.latest[round.game().index()].get_or_insert(Latest { round, stored: true });
-            }
-            HubInput::Attach { shard, member, subscription } => {
-                let latest = subscription.games().iter().filter_map(|game| self.latest(*game)).collect();
-                self.shards[shard.index()].tell(ShardInput::Attached { member, latest });
-            }
-            HubInput::Latest { game, answer } => {
-                // Who asked may have gone; then nobody needs the answer.
-                let _ = answer.send(self.latest(game));
-            }
-        }
+    /// A round is known from before this server started; it counts only where nothing newer is known.
+    pub fn remember(&self, round: Arc<Published>) {
+        self.places().latest[round.game().index()].get_or_insert(Latest { round, stored: true });
     }
 
+    /// A shard's newcomer wants to attach.
+    pub fn attach(&self, shard: ShardId, member: MemberKey, subscription: &Subscription) {
+        let places = self.places();
+        let latest = subscription.games().iter().filter_map(|game| places.latest(*game)).collect();
+        places.shards[shard.index()].tell(ShardInput::Attached { member, latest });
+    }
+
+    /// The latest round of a game.
+    pub fn latest(&self, game: GameIndex) -> Option<Arc<Published>> {
+        self.places().latest(game)
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+        // Nothing behind the lock can be left half done: a panic elsewhere is no reason to stop.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
     fn latest(&self, game: GameIndex) -> Option<Arc<Published>> {
         self.latest[game.index()].as_ref().map(|latest| Arc::clone(&latest.round))
     }

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::connect::{Entrance, ListenError, SharedPort};
 use crate::http::{HttpService, OpenConnections, SharedStreams};
-use crate::hub::{Hub, HubInput, HubSender};
+use crate::hub::Hub;
 use crate::ingest::{Ingest, IngestError};
 use crate::metrics::Metrics;
 use crate::protocol::webtransport::Sessions;
@@ -100,8 +100,6 @@ struct ShardParts {
 
 /// Where rounds come from: shares the first shard's thread.
 struct Source {
-    hub: Hub,
-    inputs: mpsc::UnboundedReceiver<HubInput>,
     ingest: Ingest,
     limit: Duration,
     ready: oneshot::Sender<Result<(), IngestError>>,
@@ -112,7 +110,7 @@ struct Source {
 struct Shared {
     settings: ShardSettings,
     games: usize,
-    hub: HubSender,
+    hub: Hub,
     entrance: Arc<Entrance>,
     certificate: Certificate,
     /// Connections are accepted once this is true.
@@ -138,12 +136,12 @@ impl Server {
         let store = control.block_on(Store::connect(&url, config.startup_limit()))?;
         let games = control.block_on(store.games())?;
         let catalog = Arc::new(Catalog::new(games.into_iter().map(|game| (game.slug, game.game_type))));
-        let (hub, hub_inputs) = HubSender::channel();
+        let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
+        let hub = Hub::new(catalog.len(), shards.clone());
         control.block_on(remember_latest(&store, &catalog, &hub))?;
 
         let (stop, stopping) = watch::channel(false);
         let (open, opening) = watch::channel(false);
-        let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
         let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
         let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat);
         let rest = rest::router(RestState {
@@ -169,8 +167,6 @@ impl Server {
         };
         let (ready, subscribed) = oneshot::channel();
         let source = Source {
-            hub: Hub::new(catalog.len(), shards.clone()),
-            inputs: hub_inputs,
             ingest: Ingest::new(&config.redis, Arc::clone(&catalog), hub.clone(), Arc::clone(&metrics))?,
             limit: config.startup_limit(),
             ready,
@@ -224,23 +220,23 @@ fn certificate(config: &Config) -> Result<Certificate, CertificateError> {
 }
 
 /// Tells the hub the latest rounds the database knows.
-async fn remember_latest(store: &Store, catalog: &Catalog, hub: &HubSender) -> Result<(), StoreError> {
+async fn remember_latest(store: &Store, catalog: &Catalog, hub: &Hub) -> Result<(), StoreError> {
     for (game, slug) in catalog.games() {
         if let Some(round) = store.latest(slug).await? {
             let payload = Bytes::from(round.to_json());
             let round = Published::new(game, round.round_id, payload, clock::now_ns());
-            hub.tell(HubInput::Stored(Arc::new(round)));
+            hub.remember(Arc::new(round));
         }
     }
     Ok(())
 }
 
 /// How REST asks for the newest round of a game.
-fn latest_round(catalog: &Arc<Catalog>, hub: &HubSender) -> LatestRound {
+fn latest_round(catalog: &Arc<Catalog>, hub: &Hub) -> LatestRound {
     let (catalog, hub) = (Arc::clone(catalog), hub.clone());
     Arc::new(move |slug: &str| {
         let (game, hub) = (catalog.game(slug), hub.clone());
-        Box::pin(async move { Some(hub.latest(game?).await?.payload().clone()) })
+        Box::pin(async move { Some(hub.latest(game?)?.payload().clone()) })
     })
 }
 
@@ -290,7 +286,6 @@ async fn run_shard(parts: ShardParts, mut common: Shared) -> io::Result<()> {
     let entrance = Arc::clone(&common.entrance);
     let sessions = Sessions::new(parts.udp, &tls, entrance, parts.id, parts.sender.clone())?;
     if let Some(source) = parts.source {
-        tokio::spawn(source.hub.run(source.inputs));
         tokio::spawn(source.ingest.run(source.limit, source.ready));
     }
     let (stop, mut stopped) = (common.stop.clone(), common.stop);
@@ -305,7 +300,12 @@ async fn run_shard(parts: ShardParts, mut common: Shared) -> io::Result<()> {
             tokio::join!(connections, sessions.accept(stop));
         }
     });
-    shard.run(parts.inbox).await;
+    // As a task like the others: the future a runtime blocks on is polled only after a look at its sockets.
+    if let Err(error) = tokio::spawn(shard.run(parts.inbox)).await
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
     // What still runs then, a goodbye that nobody takes, ends with the thread.
     let _ = accepting.await;
     Ok(())

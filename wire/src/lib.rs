@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod http3;
 pub mod request;
+pub mod resp;
 pub mod round;
 pub mod sse;
 pub mod websocket;

@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::{Catalog, Subscription};
-    use crate::hub::{HubInput, HubSender};
+    use crate::hub::Hub;
     use crate::metrics::Metrics;
     use crate::published::Framing;
     use crate::shard::{QueueReader, ShardId, ShardInput, ShardSender, ShardSettings};
@@ -171,7 +171,6 @@ mod tests {
         shard: Shard,
         sender: ShardSender,
         inbox: UnboundedReceiver<ShardInput>,
-        asked: UnboundedReceiver<HubInput>,
         subscription: Subscription,
     }
 
@@ -180,18 +179,17 @@ mod tests {
             let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
             let second = Duration::from_secs(1);
             let settings = ShardSettings { backlog_bytes: 1000, heartbeat: second, idle_limit: second };
-            let (hub, asked) = HubSender::channel();
-            let shard = Shard::new(ShardId(0), 1, settings, hub, Arc::new(Metrics::new(1))).expect("a shard");
             let (sender, inbox) = ShardSender::channel();
+            let hub = Hub::new(1, vec![sender.clone()]);
+            let shard = Shard::new(ShardId(0), 1, settings, hub, Arc::new(Metrics::new(1))).expect("a shard");
             let subscription = catalog.resolve(&Topic::Game("crash".to_owned())).expect("the game");
-            Self { shard, sender, inbox, asked, subscription }
+            Self { shard, sender, inbox, subscription }
         }
 
-        /// Makes the shard ask the hub for a newcomer; gives its name.
-        fn ask(&mut self) -> MemberKey {
+        /// Makes the shard ask the hub for a newcomer; gives the hub's answer, not taken yet.
+        fn ask(&mut self) -> ShardInput {
             self.shard.take(self.inbox.try_recv().expect("a join"));
-            let Ok(HubInput::Attach { member, .. }) = self.asked.try_recv() else { panic!("nothing asked") };
-            member
+            self.inbox.try_recv().expect("an answer")
         }
 
         fn publish(&mut self, round_id: u64) {
@@ -210,17 +208,17 @@ mod tests {
         };
         let first = join(&bench);
         tokio::task::yield_now().await;
-        let member = bench.ask();
-        bench.shard.take(ShardInput::Attached { member, latest: Vec::new() });
+        let answer = bench.ask();
+        bench.shard.take(answer);
         let gone = first.await.expect("a task").expect("a reader");
 
         let second = join(&bench);
         tokio::task::yield_now().await;
-        let member = bench.ask();
+        let answer = bench.ask();
         // The first has gone, which the shard finds out when it delivers what came before the second.
         drop(gone);
         bench.publish(1);
-        bench.shard.take(ShardInput::Attached { member, latest: Vec::new() });
+        bench.shard.take(answer);
         let mut reader = second.await.expect("a task").expect("a reader");
         bench.publish(2);
         bench.shard.take_turn();
@@ -240,8 +238,8 @@ mod tests {
                     async move { QueueReader::join(&sender, Framing::SseEvent, subscription).await },
                 );
             tokio::task::yield_now().await;
-            let member = bench.ask();
-            bench.shard.take(ShardInput::Attached { member, latest: Vec::new() });
+            let answer = bench.ask();
+            bench.shard.take(answer);
             readers.push(join.await.expect("a task").expect("a reader"));
         }
         for round_id in 1..=9 {

@@ -38,7 +38,7 @@ use self::outlet::SocketOutlet;
 use self::poller::{Poller, SocketEvent};
 use self::sweep::Sweep;
 use crate::catalog::Subscription;
-use crate::hub::{HubInput, HubSender};
+use crate::hub::Hub;
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::published::Framing;
 
@@ -64,7 +64,7 @@ pub struct ShardSettings {
 pub struct Shard {
     id: ShardId,
     settings: ShardSettings,
-    hub: HubSender,
+    hub: Hub,
     metrics: Arc<Metrics>,
     members: Members,
     groups: Groups,
@@ -86,7 +86,7 @@ impl Shard {
         id: ShardId,
         games: usize,
         settings: ShardSettings,
-        hub: HubSender,
+        hub: Hub,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -173,7 +173,7 @@ impl Shard {
         }
         let subscription: Subscription = joining.subscription.clone();
         let member = self.members.insert(outlet, joining);
-        self.hub.tell(HubInput::Attach { shard: self.id, member, subscription });
+        self.hub.attach(self.id, member, &subscription);
     }
 
     fn counters(&self) -> &ShardMetrics {

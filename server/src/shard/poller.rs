@@ -1,10 +1,10 @@
 //! The sockets of a shard in one epoll set, which itself is a single descriptor in the thread's runtime: an
 //! idle connection costs no task and no timer.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::{fmt, io};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 use tokio::io::Interest;
@@ -27,16 +27,9 @@ pub struct SocketEvent {
 }
 
 /// See the module's documentation.
+#[derive(Debug)]
 pub struct Poller {
     epoll: AsyncFd<OwnedFd>,
-    events: Vec<Event>,
-}
-
-// The kernel's events have no form to be shown in.
-impl fmt::Debug for Poller {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Poller").field("epoll", &self.epoll).finish_non_exhaustive()
-    }
 }
 
 impl Poller {
@@ -48,7 +41,7 @@ impl Poller {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         // SAFETY: the descriptor is owned by the `AsyncFd` and nobody replaces it.
         let epoll = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) }?;
-        Ok(Self { epoll, events: Vec::with_capacity(EVENTS_AT_A_TIME) })
+        Ok(Self { epoll })
     }
 
     /// Watches a socket: always for reading, for writing where asked.
@@ -74,25 +67,29 @@ impl Poller {
         loop {
             // Fails only when the runtime shuts down, which drops this future.
             let Ok(mut guard) = self.epoll.readable().await else { return std::future::pending().await };
-            self.events.clear();
-            let poll = Timespec { tv_sec: 0, tv_nsec: 0 };
-            // The one error a valid descriptor can give is an interrupt; then the next round asks again.
-            let _ = epoll::wait(self.epoll.get_ref(), spare_capacity(&mut self.events), Some(&poll));
-            if self.events.is_empty() {
-                // The set is level-triggered, its own descriptor in the runtime edge-triggered: only an empty
-                // set may be waited for.
-                guard.clear_ready();
-                continue;
+            if take_events(self.epoll.get_ref().as_fd(), out) {
+                return;
             }
-            let ended = EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-            out.extend(self.events.iter().map(|&Event { flags, data }| SocketEvent {
-                member: MemberKey::from_bits(data.u64()),
-                readable: flags.intersects(ended),
-                writable: flags.contains(EventFlags::OUT),
-            }));
-            return;
+            // The set is level-triggered, its own descriptor in the runtime edge-triggered: only an empty set may
+            // be waited for.
+            guard.clear_ready();
         }
     }
+}
+
+/// Takes what has happened; whether anything has.
+fn take_events(epoll: BorrowedFd<'_>, out: &mut Vec<SocketEvent>) -> bool {
+    let mut room = [const { MaybeUninit::<Event>::uninit() }; EVENTS_AT_A_TIME];
+    let poll = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // The one error a valid descriptor can give is an interrupt; then the next round asks again.
+    let Ok((events, _)) = epoll::wait(epoll, &mut room, Some(&poll)) else { return true };
+    let ended = EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+    out.extend(events.iter().map(|&Event { flags, data }| SocketEvent {
+        member: MemberKey::from_bits(data.u64()),
+        readable: flags.intersects(ended),
+        writable: flags.contains(EventFlags::OUT),
+    }));
+    !events.is_empty()
 }
 
 fn flags(writing: bool) -> EventFlags {

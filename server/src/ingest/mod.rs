@@ -1,29 +1,27 @@
 //! The one subscription to Redis, however many clients there are: payloads become validated rounds that keep
 //! their published bytes. Never waits for anyone downstream; reconnects and resubscribes by itself.
 
+mod subscription;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use lastmile_wire::channel::{STREAM_PREFIX, latest_key, slug_of_channel, stream_channel};
+use lastmile_wire::channel::{latest_key, slug_of_channel, stream_channel};
 use lastmile_wire::round::{Round, RoundError};
-use redis::aio::{PubSubSink, PubSubStream};
-use redis::{AsyncCommands, Client, Msg};
+use redis::{AsyncCommands, Client};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use self::subscription::Subscription;
 use crate::catalog::{Catalog, GameIndex};
 use crate::clock;
-use crate::hub::{HubInput, HubSender};
+use crate::hub::Hub;
 use crate::metrics::{Metrics, REASON_SLUG};
 use crate::published::Published;
 
 /// A single attempt to connect, and to subscribe, takes at most this long.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
-
-/// How often Redis is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Waits between attempts: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -62,7 +60,7 @@ pub struct Ingest {
     client: Client,
     url: String,
     catalog: Arc<Catalog>,
-    hub: HubSender,
+    hub: Hub,
     metrics: Arc<Metrics>,
     last_logged: Option<Instant>,
 }
@@ -84,7 +82,7 @@ impl Ingest {
     pub fn new(
         url: &str,
         catalog: Arc<Catalog>,
-        hub: HubSender,
+        hub: Hub,
         metrics: Arc<Metrics>,
     ) -> Result<Self, IngestError> {
         let client = Client::open(url)
@@ -100,7 +98,7 @@ impl Ingest {
         let mut backoff = BACKOFF.0;
         loop {
             match self.subscribe().await {
-                Ok((sink, mut messages)) => {
+                Ok(mut subscription) => {
                     backoff = BACKOFF.0;
                     self.metrics.ingest.connected.add(1);
                     match ready.take() {
@@ -108,10 +106,10 @@ impl Ingest {
                         Some(ready) => drop(ready.send(Ok(()))),
                         None => info!(url = %self.url, "subscribed to Redis again"),
                     }
-                    self.receive(sink, &mut messages).await;
+                    let reason = subscription.run(|channel, payload| self.take(channel, payload)).await;
                     self.metrics.ingest.connected.add(-1);
                     self.metrics.ingest.disconnects.add(1);
-                    warn!(url = %self.url, "lost the connection to Redis");
+                    warn!(url = %self.url, %reason, "lost the connection to Redis");
                 }
                 Err(reason) if ready.is_some() && began.elapsed() >= limit => {
                     let error = IngestError::Unreachable { url: self.url, waited: limit, reason };
@@ -127,34 +125,18 @@ impl Ingest {
         }
     }
 
-    /// Takes what is published until the connection ends, or Redis falls silent.
-    async fn receive(&mut self, sink: PubSubSink, messages: &mut PubSubStream) {
-        let mut silent = std::pin::pin!(falls_silent(sink));
-        loop {
-            tokio::select! {
-                biased;
-                message = messages.next() => match message {
-                    Some(message) => self.take(&message),
-                    None => return,
-                },
-                () = &mut silent => return,
-            }
-        }
-    }
-
     /// Subscribes to the channel of every game, then reads what was published before.
-    async fn subscribe(&self) -> Result<(PubSubSink, PubSubStream), String> {
+    async fn subscribe(&self) -> Result<Subscription, String> {
         let attempt = async {
-            let (mut sink, messages) = self.client.get_async_pubsub().await?.split();
             let channels: Vec<String> = self.catalog.games().map(|(_, slug)| stream_channel(slug)).collect();
-            sink.subscribe(channels).await?;
-            self.read_latest().await?;
-            Ok::<_, redis::RedisError>((sink, messages))
+            let subscription = Subscription::open(self.client.get_connection_info(), &channels)
+                .await
+                .map_err(|error| error.to_string())?;
+            self.read_latest().await.map_err(|error| error.to_string())?;
+            Ok(subscription)
         };
-        match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
-            Ok(result) => result.map_err(|error| error.to_string()),
-            Err(_) => Err("no answer".to_owned()),
-        }
+        let attempt = tokio::time::timeout(ATTEMPT_LIMIT, attempt).await;
+        attempt.unwrap_or_else(|_| Err("no answer".to_owned()))
     }
 
     /// The latest rounds that the publisher keeps in Redis; they count where nothing else is known.
@@ -166,7 +148,7 @@ impl Ingest {
             match read(&payload, slug) {
                 Ok(round_id) => {
                     let round = Published::new(game, round_id, Bytes::from(payload), clock::now_ns());
-                    self.hub.tell(HubInput::Stored(Arc::new(round)));
+                    self.hub.remember(Arc::new(round));
                 }
                 Err(reason) => warn!(key = latest_key(slug), %reason, "ignored a latest round"),
             }
@@ -174,16 +156,16 @@ impl Ingest {
         Ok(())
     }
 
-    fn take(&mut self, message: &Msg) {
+    fn take(&mut self, channel: &[u8], payload: &[u8]) {
         let ingested_ns = clock::now_ns();
-        let channel = message.get_channel_name();
-        let payload = message.get_payload_bytes();
+        // Channels are named by their subscriber: others don't come.
+        let Ok(channel) = std::str::from_utf8(channel) else { return };
         let Some((game, slug)) = self.game_of(channel) else { return };
         match read(payload, slug) {
             Ok(round_id) => {
                 self.metrics.ingest.rounds.add(1);
                 let round = Published::new(game, round_id, Bytes::copy_from_slice(payload), ingested_ns);
-                self.hub.tell(HubInput::Round(Arc::new(round)));
+                self.hub.publish(&Arc::new(round));
             }
             Err(rejected) => {
                 let reason = match &rejected {
@@ -201,19 +183,7 @@ impl Ingest {
 
     fn game_of<'a>(&self, channel: &'a str) -> Option<(GameIndex, &'a str)> {
         let slug = slug_of_channel(channel)?;
-        debug_assert!(channel.starts_with(STREAM_PREFIX));
         Some((self.catalog.game(slug)?, slug))
-    }
-}
-
-/// Resolves when Redis answers no more: a host that froze or a network that was cut closes no connection.
-async fn falls_silent(mut sink: PubSubSink) {
-    loop {
-        tokio::time::sleep(PING_INTERVAL).await;
-        let answer = tokio::time::timeout(ATTEMPT_LIMIT, sink.ping::<redis::Value>()).await;
-        if !matches!(answer, Ok(Ok(_))) {
-            return;
-        }
     }
 }
 
