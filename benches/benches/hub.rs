@@ -8,7 +8,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lastmile_benches::round::round;
 use lastmile_server::catalog::{Catalog, Subscription};
-use lastmile_server::hub::{Hub, HubInput, HubSender};
+use lastmile_server::hub::Hub;
 use lastmile_server::metrics::Metrics;
 use lastmile_server::published::{Framing, Moment, Published};
 use lastmile_server::shard::{QueueReader, Shard, ShardId, ShardInput, ShardSender, ShardSettings};
@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::LocalSet;
 
-/// Rounds that wait for the hub when it runs.
+/// Rounds published behind each other.
 const ROUNDS: u64 = 256;
 
 fn runtime() -> Runtime {
@@ -37,7 +37,6 @@ fn published(subscription: &Subscription, count: u64) -> Vec<Arc<Published>> {
 
 /// Rounds to the queues of shards that do nothing with them.
 fn to_shard_queues(criterion: &mut Criterion) {
-    let runtime = runtime();
     let rounds = published(&subscription(), ROUNDS);
     let mut group = criterion.benchmark_group("hub_to_shard_queues");
     for shards in [1, 4] {
@@ -46,15 +45,12 @@ fn to_shard_queues(criterion: &mut Criterion) {
             let setup = || {
                 let (senders, inboxes): (Vec<_>, Vec<_>) =
                     (0..shards).map(|_| ShardSender::channel()).unzip();
-                let (hub_sender, inputs) = HubSender::channel();
-                for round in &rounds {
-                    hub_sender.tell(HubInput::Round(Arc::clone(round)));
-                }
-                // The only sender goes here, so that the hub ends with the last round.
-                (Hub::new(1, senders), inputs, inboxes)
+                (Hub::new(1, senders), inboxes)
             };
-            let run = |(hub, inputs, mut inboxes): (Hub, _, Vec<UnboundedReceiver<ShardInput>>)| {
-                runtime.block_on(hub.run(inputs));
+            let run = |(hub, mut inboxes): (Hub, Vec<UnboundedReceiver<ShardInput>>)| {
+                for round in &rounds {
+                    hub.publish(round);
+                }
                 for inbox in &mut inboxes {
                     let mut received = 0;
                     while inbox.try_recv().is_ok() {
@@ -75,7 +71,7 @@ fn to_subscribers_in_memory(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hub_to_subscribers_in_memory");
     for (subscribers, in_flight) in [(100, 1), (1000, 1), (1000, 32)] {
         let (runtime, local) = (runtime(), LocalSet::new());
-        let (hub_sender, mut readers) = local.block_on(&runtime, start(&subscription, subscribers));
+        let (hub, mut readers) = local.block_on(&runtime, start(&subscription, subscribers));
         let rounds = published(&subscription, in_flight);
         let expected_bytes: usize =
             rounds.iter().map(|round| round.frame(Framing::SseEvent, Moment::Live).len()).sum();
@@ -85,7 +81,7 @@ fn to_subscribers_in_memory(criterion: &mut Criterion) {
             bencher.iter(|| {
                 local.block_on(&runtime, async {
                     for round in &rounds {
-                        hub_sender.tell(HubInput::Round(Arc::clone(round)));
+                        hub.publish(round);
                     }
                     for reader in &mut readers {
                         let mut received_bytes = 0;
@@ -100,15 +96,13 @@ fn to_subscribers_in_memory(criterion: &mut Criterion) {
 }
 
 /// A hub and a shard on the caller's runtime, and subscribers that are attached.
-async fn start(subscription: &Subscription, subscribers: usize) -> (HubSender, Vec<QueueReader>) {
+async fn start(subscription: &Subscription, subscribers: usize) -> (Hub, Vec<QueueReader>) {
     // Heartbeats would be bytes that nobody counts on.
     let hour = Duration::from_secs(3600);
     let settings = ShardSettings { backlog_bytes: 1 << 20, heartbeat: hour, idle_limit: hour };
-    let (hub_sender, hub_inputs) = HubSender::channel();
     let (shard_sender, inbox) = ShardSender::channel();
     let hub = Hub::new(1, vec![shard_sender.clone()]);
-    let shard = Shard::new(ShardId(0), 1, settings, hub_sender.clone(), Arc::new(Metrics::new(1)));
-    tokio::spawn(hub.run(hub_inputs));
+    let shard = Shard::new(ShardId(0), 1, settings, hub.clone(), Arc::new(Metrics::new(1)));
     // A shard stays on its thread.
     tokio::task::spawn_local(shard.expect("a descriptor").run(inbox));
     let mut readers = Vec::with_capacity(subscribers);
@@ -116,7 +110,7 @@ async fn start(subscription: &Subscription, subscribers: usize) -> (HubSender, V
         let joined = QueueReader::join(&shard_sender, Framing::SseEvent, subscription.clone()).await;
         readers.push(joined.expect("the shard is running"));
     }
-    (hub_sender, readers)
+    (hub, readers)
 }
 
 criterion_group! {

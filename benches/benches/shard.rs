@@ -1,5 +1,5 @@
-//! What a shard takes to bring rounds to real sockets: hub and shard on a thread as in the server, subscribers
-//! on loopback TCP. Measured from telling the hub until the last subscriber has read everything, so the
+//! What a shard takes to bring rounds to real sockets: a shard on its thread as in the server, subscribers on
+//! loopback TCP. Measured from telling the hub until the last subscriber has read everything, so the
 //! kernel's work for sender and receiver and the reader's own calls are in it.
 
 use std::io::Read;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lastmile_benches::round::round;
 use lastmile_server::catalog::{Catalog, Subscription};
-use lastmile_server::hub::{Hub, HubInput, HubSender};
+use lastmile_server::hub::Hub;
 use lastmile_server::metrics::Metrics;
 use lastmile_server::protocol::StreamProtocol;
 use lastmile_server::protocol::sse::Sse;
@@ -29,7 +29,7 @@ const HEAD: &[u8] = b"attached";
 
 /// A shard on its thread, and its subscribers.
 struct Bench {
-    hub: HubSender,
+    hub: Hub,
     shard: ShardSender,
     subscribers: Vec<TcpStream>,
     thread: Option<JoinHandle<()>>,
@@ -37,9 +37,9 @@ struct Bench {
 
 impl Bench {
     fn start(subscription: &Subscription, protocol: &'static dyn StreamProtocol, subscribers: usize) -> Self {
-        let (hub, hub_inputs) = HubSender::channel();
         let (shard, inbox) = ShardSender::channel();
-        let (shard_of_hub, hub_of_shard) = (shard.clone(), hub.clone());
+        let hub = Hub::new(1, vec![shard.clone()]);
+        let hub_of_shard = hub.clone();
         let thread = std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
@@ -48,7 +48,6 @@ impl Bench {
                 let settings = ShardSettings { backlog_bytes: 1 << 20, heartbeat: hour, idle_limit: hour };
                 let metrics = Arc::new(Metrics::new(1));
                 let shard = Shard::new(ShardId(0), 1, settings, hub_of_shard, metrics);
-                tokio::spawn(Hub::new(1, vec![shard_of_hub]).run(hub_inputs));
                 shard.expect("a descriptor").run(inbox).await;
             });
         });
@@ -77,7 +76,7 @@ impl Bench {
     /// Publishes, and reads until everyone has everything.
     fn deliver(&mut self, rounds: &[Arc<Published>], buffer: &mut [u8]) {
         for round in rounds {
-            self.hub.tell(HubInput::Round(Arc::clone(round)));
+            self.hub.publish(round);
         }
         for subscriber in &mut self.subscribers {
             subscriber.read_exact(buffer).expect("frames");
