@@ -227,7 +227,10 @@ fn results_with_nothing_to_draw_are_drawn_all_the_same() {
     }
     let page = html::render(&result);
     assert_well_formed(&page);
-    assert!(!page.contains("NaN") && !page.contains("inf"), "what is no number is not printed as one");
+    // The packed result is no text: its letters come as they like.
+    let mut words = page.split(['"', '<', '>', ' ']).filter(|word| word.len() < 1_000);
+    let is_no_number = |word: &str| word.contains("NaN") || word.contains("inf");
+    assert!(!words.any(is_no_number), "what is no number is not printed as one");
 }
 
 /// Results as every version of the schema wrote them; a file here is never changed, only added.

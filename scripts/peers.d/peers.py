@@ -27,7 +27,7 @@ ROOT = Path(os.environ.get("LASTMILE_ROOT", Path(__file__).resolve().parents[2])
 BINARIES = Path(os.environ.get("LASTMILE_BINARIES", ROOT / "target/release"))
 HERE = Path(__file__).resolve().parent
 # What ratios are made against.
-REFERENCES = ["bun", "floor"]
+REFERENCES = ["bun", "floor", "floor-joined"]
 # How long a server may take until it is ready, and a measurement beyond its own length.
 READY_PATIENCE_S = 20
 RUN_PATIENCE_S = 120
