@@ -161,12 +161,28 @@ pub struct DoctorArguments {
 /// Flags of `lastmile report`.
 #[derive(Debug, Clone, Args)]
 pub struct ReportArguments {
-    /// The result to draw
-    pub result: PathBuf,
+    /// The result to draw; several are drawn side by side
+    #[arg(required = true, value_name = "RESULT")]
+    pub results: Vec<PathBuf>,
 
-    /// Where to write the report [default: report.html beside the result]
+    /// What to write: CSV has one row a case of every result
+    #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
+    pub format: ReportFormat,
+
+    /// Where to write it [default: report.html, or comparison.html for several, beside the first result]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// What `lastmile report` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// One file for a browser.
+    Html,
+    /// For a pull request.
+    Markdown,
+    /// For a spreadsheet.
+    Csv,
 }
 
 /// Flags of `lastmile show`.

@@ -35,6 +35,15 @@ fn a_result_fits_its_schema_and_the_other_commands_read_it() {
     let again = folder.path().join("again.html");
     let reported = output(&["report", path.to_str().unwrap(), "-o", again.to_str().unwrap()]);
     assert!(reported.status.success() && again.is_file(), "{}", text(&reported.stderr));
+    let side_by_side = folder.path().join("both.csv");
+    let [one, both] = [path.to_str().unwrap(), side_by_side.to_str().unwrap()];
+    let reported = output(&["report", one, one, "--format", "csv", "-o", both]);
+    assert!(reported.status.success(), "{}", text(&reported.stderr));
+    let rows = std::fs::read_to_string(&side_by_side).unwrap();
+    assert_eq!(rows.lines().count(), 1 + 2 * printed.cases.len(), "one head, a row a case: {rows}");
+    let reported = output(&["report", one, one]);
+    assert!(reported.status.success(), "{}", text(&reported.stderr));
+    assert!(folder.path().join("comparison.html").is_file());
     let shown = output(&["show", path.to_str().unwrap()]);
     assert!(text(&shown.stdout).contains("wt-stream"), "{}", text(&shown.stderr));
     let missing = output(&["show", "/nowhere/result.json"]);
