@@ -14,7 +14,7 @@ pub mod catalog;
 pub mod certificate;
 pub mod clock;
 pub mod config;
-mod connect;
+pub mod connect;
 mod http;
 pub mod hub;
 mod ingest;

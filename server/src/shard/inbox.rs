@@ -110,7 +110,7 @@ pub enum ShardInput {
     Stop,
 }
 
-/// Where a shard is told things, in order. Never blocks; see [`crate::hub::HubSender`].
+/// Where a shard is told things, in order. Never blocks: the queue is as long as what came since the shard last ran.
 #[derive(Debug, Clone)]
 pub struct ShardSender(mpsc::UnboundedSender<ShardInput>);
 

@@ -1,5 +1,5 @@
 //! A shard: one thread, sole owner of the connections it accepted. It is woken once for all that is pending,
-//! joins a group's frames and writes them to each member with one system call; see [`wheel`] for how. Nothing
+//! joins a group's frames and writes them to each member with one system call; the module `wheel` tells how. Nothing
 //! pending, nothing delayed: batching comes from load, never from a timer. There is no lock and no allocation
 //! per delivery.
 
