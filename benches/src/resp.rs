@@ -1,56 +1,28 @@
 //! As much of Redis' protocol as a bare program needs.
 
+use lastmile_wire::resp::{Push, append_command, next_push};
+
+/// Largest payload a bare program takes.
+const MAX_PAYLOAD_BYTES: usize = 16 << 20;
+
 /// A command as it travels.
 pub fn command(parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n", parts.len()).into_bytes();
-    for part in parts {
-        out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
-        out.extend_from_slice(part);
-        out.extend_from_slice(b"\r\n");
-    }
+    let mut out = Vec::new();
+    append_command(&mut out, parts);
     out
 }
 
-/// Hands the payload of every whole `message` push in `bytes` to `on_payload`; other pushes are passed over.
-/// Gives how many bytes were used.
+/// Hands the payload of every whole message in `bytes` to `on_payload`; other pushes are passed over, and so is
+/// everything from the first byte on that is none of Redis'. Gives how many bytes were used.
 pub fn published(bytes: &[u8], mut on_payload: impl FnMut(&[u8])) -> usize {
     let mut used = 0;
-    while let Some((parts, length)) = array(&bytes[used..]) {
-        if let [kind, _, payload] = parts[..]
-            && kind == b"message"
-        {
+    while let Ok(Some((push, length))) = next_push(&bytes[used..], MAX_PAYLOAD_BYTES) {
+        if let Push::Message { payload, .. } = push {
             on_payload(payload);
         }
         used += length;
     }
     used
-}
-
-/// The three-part array at the start of `bytes`, and its length; `None` where it is not whole.
-fn array(bytes: &[u8]) -> Option<([&[u8]; 3], usize)> {
-    let (header, mut at) = line(bytes, 0)?;
-    debug_assert_eq!(header, b"*3");
-    let mut parts: [&[u8]; 3] = [&[]; 3];
-    for part in &mut parts {
-        let (header, next) = line(bytes, at)?;
-        at = next;
-        // `$LENGTH` is followed by that many bytes; `:NUMBER` stands for itself.
-        if let Some(digits) = header.strip_prefix(b"$") {
-            let length: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
-            *part = bytes.get(at..at + length)?;
-            at += length + 2;
-            if at > bytes.len() {
-                return None;
-            }
-        }
-    }
-    Some((parts, at))
-}
-
-fn line(bytes: &[u8], from: usize) -> Option<(&[u8], usize)> {
-    let rest = bytes.get(from..)?;
-    let end = rest.windows(2).position(|window| window == b"\r\n")?;
-    Some((&rest[..end], from + end + 2))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
+use lastmile_wire::http3::{CONTROL_STREAM, HEADERS_FRAME, SETTINGS_FRAME, next_frame};
 use lastmile_wire::webtransport::read_varint;
 use wtransport::proto::frame::Frame;
 use wtransport::proto::headers::Headers;
@@ -17,11 +18,8 @@ use crate::transport::AttachError;
 use crate::transport::webtransport::WebTransportServer;
 
 /// Types of HTTP/3 unidirectional streams and frames (RFC 9114) and of WebTransport's stream and capsule.
-const CONTROL_STREAM: u64 = 0x00;
 const WEBTRANSPORT_STREAM: u64 = 0x54;
 const DATA_FRAME: u64 = 0x00;
-const HEADERS_FRAME: u64 = 0x01;
-const SETTINGS_FRAME: u64 = 0x04;
 const CLOSE_SESSION_CAPSULE: u64 = 0x2843;
 
 /// How long a server may take to answer. Without a server nothing answers at all: UDP has no refusal.
@@ -251,13 +249,11 @@ impl FrameReader {
     /// The next frame's type and payload; `None` at the stream's end.
     async fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, String> {
         loop {
-            if let Some((kind, payload, used)) = frame(&self.bytes) {
-                let found = (kind, payload.to_vec());
+            let next = next_frame(&self.bytes, ANSWER_BYTES).map_err(|error| error.to_string())?;
+            if let Some((frame, used)) = next {
+                let found = (frame.kind, frame.payload.to_vec());
                 self.bytes.drain(..used);
                 return Ok(Some(found));
-            }
-            if self.bytes.len() > ANSWER_BYTES {
-                return Err(format!("a frame of more than {ANSWER_BYTES} bytes"));
             }
             if !self.more().await? {
                 return Ok(None);
@@ -277,14 +273,6 @@ impl FrameReader {
             Err(error) => Err(error.to_string()),
         }
     }
-}
-
-fn frame(bytes: &[u8]) -> Option<(u64, &[u8], usize)> {
-    let (kind, kind_length) = read_varint(bytes)?;
-    let (length, length_length) = read_varint(&bytes[kind_length..])?;
-    let from = kind_length + length_length;
-    let end = from.checked_add(length as usize)?;
-    Some((kind, bytes.get(from..end)?, end))
 }
 
 #[cfg(test)]
@@ -309,10 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_and_stream_heads_wait_for_their_last_byte() {
-        let bytes = [0x01, 0x02, b'a', b'b', b'c'];
-        assert_eq!(frame(&bytes), Some((HEADERS_FRAME, &b"ab"[..], 4)));
-        assert_eq!(frame(&bytes[..3]), None);
+    fn stream_heads_wait_for_their_last_byte() {
         assert!(stream_head(&[0x40]).is_none());
         assert!(stream_head(&[0x40, 0x54]).is_none());
         assert!(matches!(stream_head(&[0x40, 0x54, 0]), Some(StreamHead::WebTransport(3))));

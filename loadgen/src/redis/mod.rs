@@ -4,175 +4,23 @@
 //! Leaner than a client library on purpose: the bytes of a publish are prepared before the slice begins, and
 //! nothing stands between the clock and the `write`.
 
-use std::ffi::OsString;
-use std::fmt;
+mod url;
+
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use lastmile_wire::resp;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use self::url::Place;
+pub use self::url::{RedisUrl, RedisUrlError};
 use crate::transport::http::Head;
 
 /// How long Redis may take to answer when it is first spoken to.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where a Redis is and how to be let in: `redis://[[user]:password@]host[:port][/database]` or
-/// `redis+unix:///path[?db=N&user=U&pass=P]`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl {
-    given: String,
-    place: Place,
-    user: Option<String>,
-    password: Option<String>,
-    database: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Tcp { host: String, port: u16 },
-    Unix(PathBuf),
-}
-
-/// Why something is not the address of a Redis.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{url:?} is not a Redis address: {problem}; use redis://HOST:PORT or redis+unix:///path/to/redis.sock"
-)]
-pub struct RedisUrlError {
-    url: String,
-    problem: &'static str,
-}
-
-impl FromStr for RedisUrl {
-    type Err = RedisUrlError;
-
-    fn from_str(url: &str) -> Result<Self, RedisUrlError> {
-        let parsed = if let Some(rest) = url.strip_prefix("redis://") {
-            parse_tcp(rest)
-        } else if let Some(rest) =
-            ["redis+unix://", "unix://"].iter().find_map(|scheme| url.strip_prefix(scheme))
-        {
-            parse_unix(rest)
-        } else if url.starts_with("rediss://") {
-            Err("TLS to Redis is not supported")
-        } else {
-            Err("its scheme is unknown")
-        };
-        match parsed {
-            Ok(parsed) => Ok(Self { given: url.into(), ..parsed }),
-            Err(problem) => Err(RedisUrlError { url: url.into(), problem }),
-        }
-    }
-}
-
-fn parse_tcp(rest: &str) -> Result<RedisUrl, &'static str> {
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-    let (credentials, host_port) = match authority.rsplit_once('@') {
-        Some((credentials, host_port)) => (Some(credentials), host_port),
-        None => (None, authority),
-    };
-    let (user, password) = match credentials.map(|text| text.split_once(':').unwrap_or((text, ""))) {
-        Some((user, password)) => (named(user), named(password)),
-        None => (None, None),
-    };
-    let (host, port) = match host_port.rsplit_once(':') {
-        // A colon inside brackets belongs to an IPv6 address.
-        Some((host, port)) if !port.contains(']') => {
-            (host, port.parse().map_err(|_| "its port is not a number up to 65535")?)
-        }
-        _ => (host_port, 6379),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let host = if host.is_empty() { "127.0.0.1" } else { host }.to_owned();
-    Ok(RedisUrl {
-        given: String::new(),
-        place: Place::Tcp { host, port },
-        user,
-        password,
-        database: parse_database(database)?,
-    })
-}
-
-fn parse_unix(rest: &str) -> Result<RedisUrl, &'static str> {
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    if !path.starts_with('/') {
-        return Err("the path of its socket must begin with /");
-    }
-    let parameter = |names: [&str; 2]| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find_map(|(name, value)| names.contains(&name).then_some(value))
-            .unwrap_or_default()
-    };
-    Ok(RedisUrl {
-        given: String::new(),
-        place: Place::Unix(PathBuf::from(OsString::from_vec(percent_decode(path)))),
-        user: named(parameter(["user", "username"])),
-        password: named(parameter(["pass", "password"])),
-        database: parse_database(parameter(["db", "database"]))?,
-    })
-}
-
-fn named(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| String::from_utf8_lossy(&percent_decode(text)).into_owned())
-}
-
-/// Takes `%41` for `A`; a `%` without two hexadecimal digits stands for itself.
-fn percent_decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(escaped.unwrap_or(bytes[at]));
-        at += if escaped.is_some() { 3 } else { 1 };
-    }
-    decoded
-}
-
-fn parse_database(text: &str) -> Result<u32, &'static str> {
-    if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| "its database is not a number") }
-}
-
-impl RedisUrl {
-    /// The address as it was given, for a program of ours that shall be let in, too.
-    pub fn with_password(&self) -> String {
-        self.given.clone()
-    }
-}
-
-/// Without the password: an address is printed and kept in results.
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Tcp { host, port } if host.contains(':') => write!(formatter, "redis://[{host}]:{port}"),
-            Place::Tcp { host, port } => write!(formatter, "redis://{host}:{port}"),
-            Place::Unix(path) => write!(formatter, "redis+unix://{}", path.display()),
-        }?;
-        match (self.database, &self.place) {
-            (0, _) => Ok(()),
-            (database, Place::Tcp { .. }) => write!(formatter, "/{database}"),
-            (database, Place::Unix(_)) => write!(formatter, "?db={database}"),
-        }
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{self}")
-    }
-}
 
 /// Why Redis can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -408,12 +256,8 @@ impl Socket {
 
 /// Appends a command as Redis reads it: an array of bulk strings.
 pub fn append_command(out: &mut Vec<u8>, name: &str, arguments: &[&[u8]]) {
-    out.extend_from_slice(format!("*{}\r\n", arguments.len() + 1).as_bytes());
-    for part in [name.as_bytes()].iter().chain(arguments) {
-        out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
-        out.extend_from_slice(part);
-        out.extend_from_slice(b"\r\n");
-    }
+    let parts: Vec<&[u8]> = std::iter::once(name.as_bytes()).chain(arguments.iter().copied()).collect();
+    resp::append_command(out, &parts);
 }
 
 /// What Redis, or who takes its place, answered to the publishes so far.
@@ -508,28 +352,6 @@ impl Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_understood_and_told_without_the_password() {
-        for (url, shown) in [
-            ("redis://127.0.0.1:7000", "redis://127.0.0.1:7000"),
-            ("redis://localhost", "redis://localhost:6379"),
-            ("redis://:secret@host:1/3", "redis://host:1/3"),
-            ("redis://user:secret@[::1]:1", "redis://[::1]:1"),
-            ("redis://[::1]", "redis://[::1]:6379"),
-            ("redis+unix:///tmp/x.sock?db=2&pass=secret", "redis+unix:///tmp/x.sock?db=2"),
-            ("unix:///tmp/x.sock", "redis+unix:///tmp/x.sock"),
-            ("redis+unix:///tmp/a%20b%", "redis+unix:///tmp/a b%"),
-        ] {
-            assert_eq!(url.parse::<RedisUrl>().unwrap().to_string(), shown);
-        }
-        let url: RedisUrl = "redis://user:p:w@host".parse().unwrap();
-        assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("user"), Some("p:w")));
-        for url in ["", "http://x", "rediss://x", "redis://x:port", "redis://x/y", "redis+unix://relative"] {
-            let error = url.parse::<RedisUrl>().unwrap_err().to_string();
-            assert!(error.contains("use redis://HOST:PORT"), "{error}");
-        }
-    }
 
     #[test]
     fn commands_are_arrays_of_bulk_strings() {
