@@ -17,6 +17,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 
+use lastmile_benches::floor::{self, Options};
 use lastmile_benches::resp;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
@@ -30,45 +31,14 @@ const REDIS: u64 = 1;
 /// Datagrams handed over at a time with `--batch`.
 const BATCH: usize = 64;
 
-struct Options {
-    redis: String,
-    listen: String,
-    batch: bool,
-}
-
-fn options() -> Result<Options, String> {
-    let mut options = Options { redis: String::new(), listen: "127.0.0.1:0".into(), batch: false };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--redis" => options.redis = arguments.next().ok_or("--redis needs the path of a socket")?,
-            "--listen" => options.listen = arguments.next().ok_or("--listen needs an address")?,
-            "--batch" => options.batch = true,
-            other => {
-                return Err(format!(
-                    "unknown argument {other}; use --redis SOCKET [--listen ADDRESS] [--batch]"
-                ));
-            }
-        }
-    }
-    if options.redis.is_empty() {
-        return Err("--redis SOCKET is needed: the path of a Redis Unix socket".into());
-    }
-    Ok(options)
-}
-
 fn main() {
-    let served = options().map_err(io::Error::other).and_then(|options| serve(&options));
-    if let Err(error) = served {
-        eprintln!("floor-udp: {error}");
-        std::process::exit(2);
-    }
+    floor::run("floor-udp", "--batch", serve);
 }
 
 fn serve(options: &Options) -> io::Result<()> {
     let socket = UdpSocket::bind(&options.listen)?;
     socket.set_nonblocking(true)?;
-    let mut redis = UnixStream::connect(options.redis.trim_start_matches("redis+unix://"))?;
+    let mut redis = UnixStream::connect(&options.redis)?;
     redis.write_all(&resp::command(&[b"SUBSCRIBE", b"stream:crash"]))?;
     redis.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -102,7 +72,7 @@ fn serve(options: &Options) -> io::Result<()> {
                 Err(error) => return Err(error),
             }
             let used = resp::published(&received, |round| {
-                if options.batch {
+                if options.switch {
                     subscribers.send_in_batches(&socket, round);
                 } else {
                     subscribers.send_one_by_one(&socket, round);

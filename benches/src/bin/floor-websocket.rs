@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use lastmile_benches::floor::{self, Options};
 use lastmile_benches::resp;
 use lastmile_wire::websocket::{Opcode, accept_key, append_frame};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -26,44 +27,13 @@ use rustix::net::{SendFlags, send};
 const LISTENER: u64 = u64::MAX;
 const REDIS: u64 = u64::MAX - 1;
 
-struct Options {
-    redis: String,
-    listen: String,
-    join: bool,
-}
-
-fn options() -> Result<Options, String> {
-    let mut options = Options { redis: String::new(), listen: "127.0.0.1:0".into(), join: false };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--redis" => options.redis = arguments.next().ok_or("--redis needs the path of a socket")?,
-            "--listen" => options.listen = arguments.next().ok_or("--listen needs an address")?,
-            "--join" => options.join = true,
-            other => {
-                return Err(format!(
-                    "unknown argument {other}; use --redis SOCKET [--listen ADDRESS] [--join]"
-                ));
-            }
-        }
-    }
-    if options.redis.is_empty() {
-        return Err("--redis SOCKET is needed: the path of a Redis Unix socket".into());
-    }
-    Ok(options)
-}
-
 fn main() {
-    let served = options().map_err(io::Error::other).and_then(|options| serve(&options));
-    if let Err(error) = served {
-        eprintln!("floor-websocket: {error}");
-        std::process::exit(2);
-    }
+    floor::run("floor-websocket", "--join", serve);
 }
 
 fn serve(options: &Options) -> io::Result<()> {
     let listener = TcpListener::bind(&options.listen)?;
-    let mut redis = UnixStream::connect(options.redis.trim_start_matches("redis+unix://"))?;
+    let mut redis = UnixStream::connect(&options.redis)?;
     redis.write_all(&resp::command(&[b"SUBSCRIBE", b"stream:crash"]))?;
     redis.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -99,7 +69,7 @@ fn serve(options: &Options) -> io::Result<()> {
                     }
                     let used = resp::published(&received, |payload| {
                         append_frame(&mut frames, Opcode::Text, payload);
-                        if !options.join {
+                        if !options.switch {
                             fan_out(&clients, &frames);
                             frames.clear();
                         }
