@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HistogramError, encode, new_latency_histogram};
 use lastmile_reports::schema::{Accounting, CaseResult, LatencySummary, ProcessCost, TimelinePoint};
+use lastmile_wire::request::Protocol;
 
 use crate::plan::{Case, Slice};
 use crate::recorder::add_histogram;
@@ -35,6 +36,8 @@ pub fn case_result(
     let cost = |of: fn(&Costs) -> Option<Cost>| process_cost(outcomes, of, delivered);
     Ok(CaseResult {
         protocol: case.variant.name().to_owned(),
+        encrypted: Some(case.variant.protocol() == Protocol::WebTransport),
+        floor: false,
         topic: case.load.topic.to_string(),
         connections: case.load.connections as u32,
         rate: if is_closed_loop { 0.0 } else { case.load.messages_per_second },
@@ -47,6 +50,11 @@ pub fn case_result(
         interrupted: outcomes.iter().any(|outcome| outcome.is_interrupted),
         latency_us: LatencySummary::from_histogram(&latency, messages),
         service_latency_us: LatencySummary::from_histogram(&service, messages),
+        latency_intervals: None,
+        spread: None,
+        stages: Vec::new(),
+        slices: Vec::new(),
+        health: None,
         schedule_slip_us: (!is_closed_loop).then(|| LatencySummary::from_histogram(&slip, messages)),
         connect_us: Some(LatencySummary::from_histogram(&connect, connect.len())),
         attaching_s: Some(seconds(|outcome| outcome.attaching) / outcomes.len() as f64),
@@ -65,6 +73,7 @@ pub fn case_result(
         histogram: if is_closed_loop { String::new() } else { encode(&latency)? },
         service_histogram: if is_closed_loop { None } else { Some(encode(&service)?) },
         timeline: timeline(outcomes),
+        resources: Vec::new(),
         out_of_range: sum(|outcome| outcome.recording.out_of_range + outcome.published.out_of_range),
         errors: errors(outcomes),
     })
@@ -112,8 +121,10 @@ fn timeline(outcomes: &[SliceOutcome]) -> Vec<TimelinePoint> {
         let us = |ns: u64| (!latency.is_empty()).then_some(ns as f64 / 1_000.0);
         TimelinePoint {
             second: second as u32,
+            planned: None,
             published,
             delivered,
+            buckets: Vec::new(),
             p50_us: us(latency.value_at_quantile(0.5)),
             p99_us: us(latency.value_at_quantile(0.99)),
             max_us: us(latency.max()),

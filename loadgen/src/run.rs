@@ -97,7 +97,9 @@ pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &d
         interrupted: interrupt.is_asked(),
         environment: environment(work.server_version.as_deref(), private_redis),
         conditions: request.conditions.clone(),
+        plan: None,
         cases,
+        capacity: Vec::new(),
     };
     RunOutcome { result, failure }
 }

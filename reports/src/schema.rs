@@ -29,8 +29,15 @@ pub struct RunResult {
     /// Conditions that hold for every case, as `name: value` pairs for people ("tls: off").
     #[serde(default)]
     pub conditions: Vec<(String, String)>,
-    /// One entry for each protocol measured, in the order measured.
+    /// The plan that made this result, as a scenario: `lastmile run --repeat` runs it again. `None` in results of
+    /// versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<serde_json::Value>,
+    /// One entry for each protocol measured, in the order shown.
     pub cases: Vec<CaseResult>,
+    /// What `lastmile capacity` found, one entry for each protocol searched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity: Vec<Capacity>,
 }
 
 /// The machine and the versions a run was made with.
@@ -54,8 +61,15 @@ pub struct Environment {
 /// What one protocol did under one load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseResult {
-    /// `ws`, `sse`, `wt-stream`, `wt-streams`, `wt-datagram`.
+    /// `ws`, `wss`, `sse`, `sse-tls`, `wt-stream`, `wt-streams`, `wt-datagram`, with `+option`s for variants
+    /// (`ws+msgpack`); the floors `redis` and `tcp`.
     pub protocol: String,
+    /// Whether the connections were encrypted. `None` in results of versions that did not say.
+    #[serde(default)]
+    pub encrypted: Option<bool>,
+    /// A floor: what the machine takes without the protocol under test, measured for comparison.
+    #[serde(default)]
+    pub floor: bool,
     /// What was subscribed to: `game crash` or `type multiplier`.
     #[serde(default)]
     pub topic: String,
@@ -89,6 +103,21 @@ pub struct CaseResult {
     pub latency_us: LatencySummary,
     /// Receipt − sent time.
     pub service_latency_us: LatencySummary,
+    /// 95 % confidence intervals of the latency quantiles by block bootstrap over publishes.
+    #[serde(default)]
+    pub latency_intervals: Option<QuantileIntervals>,
+    /// How a message spreads over its subscribers.
+    #[serde(default)]
+    pub spread: Option<FanOutSpread>,
+    /// Where the time goes, in the order a message passes; empty where it was not asked for (`--stages`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+    /// The slices this case was measured in, in the order measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<SliceSummary>,
+    /// What the run observed about itself and its host.
+    #[serde(default)]
+    pub health: Option<Health>,
     /// Sent − planned time, one value a message: how far the publisher fell behind its schedule.
     #[serde(default)]
     pub schedule_slip_us: Option<LatencySummary>,
@@ -118,6 +147,9 @@ pub struct CaseResult {
     /// One entry a second of the measured window.
     #[serde(default)]
     pub timeline: Vec<TimelinePoint>,
+    /// What processes used, one entry a second of the measured window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourcePoint>,
     /// Latencies that could not be recorded because they were negative or above the histogram's range.
     #[serde(default)]
     pub out_of_range: u64,
@@ -190,18 +222,173 @@ pub struct ProcessCost {
 }
 
 /// One second of the measured window. Messages belong to the second they were planned in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimelinePoint {
     /// Seconds since the window began, 0 for the first.
     pub second: u32,
+    /// Messages planned; `None` in results of versions that did not say.
+    #[serde(default)]
+    pub planned: Option<u64>,
     /// Messages published.
     pub published: u64,
     /// Intact deliveries.
     pub delivered: u64,
+    /// Latencies of the second by magnitude, for the heat map: pairs of a bucket and its count, where bucket `b`
+    /// holds latencies from 2^(b/4) up to 2^((b+1)/4) microseconds. Empty buckets are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<(i16, u64)>,
     /// Median latency in microseconds; `None` where nothing was delivered.
     pub p50_us: Option<f64>,
     /// 99th percentile of the second's deliveries in microseconds (descriptive: no claim rests on it).
     pub p99_us: Option<f64>,
     /// Largest latency in microseconds.
     pub max_us: Option<f64>,
+}
+
+/// 95 % intervals, lower and upper bound in microseconds. `None` where the quantile itself is unresolved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuantileIntervals {
+    /// Of the median.
+    pub p50: Option<(f64, f64)>,
+    /// Of the 90th percentile.
+    pub p90: Option<(f64, f64)>,
+    /// Of the 99th percentile.
+    pub p99: Option<(f64, f64)>,
+    /// Of the 99.9th percentile.
+    pub p99_9: Option<(f64, f64)>,
+}
+
+/// Over the messages: the time from planned until so many of a message's subscribers had it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct FanOutSpread {
+    /// The first subscriber.
+    pub first_us: LatencySummary,
+    /// Half of them.
+    pub median_us: LatencySummary,
+    /// 99 % of them.
+    pub ninety_nine_us: LatencySummary,
+    /// The last: the message is complete.
+    pub last_us: LatencySummary,
+}
+
+/// One leg of a message's way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// `planned to sent`, `sent to ingest`, `ingest to write`, `write to kernel`, `kernel to client`.
+    pub name: String,
+    /// Time it took.
+    pub latency_us: LatencySummary,
+}
+
+/// What one slice of a case measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SliceSummary {
+    /// Its place among all slices of the run, from 0.
+    pub order: u32,
+    /// Messages published in its window.
+    pub published: u64,
+    /// Intact deliveries.
+    pub delivered: u64,
+    /// Deliveries lost.
+    pub lost: u64,
+    /// Its latency.
+    pub latency_us: LatencySummary,
+    /// 99th percentile over its messages of the time to the last subscriber, in microseconds.
+    #[serde(default)]
+    pub complete_p99_us: Option<f64>,
+    /// The server's processor time for each delivery in microseconds.
+    pub server_cpu_us_per_delivery: Option<f64>,
+    /// The server's growth of resident memory for each connection in bytes.
+    pub server_rss_bytes_per_connection: Option<f64>,
+}
+
+/// How the generator and its host did over the measured windows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Share of a core each generator thread used (0 to 1), the largest over the slices.
+    #[serde(default)]
+    pub threads: Vec<ThreadUse>,
+    /// How late a timer fired that was set for every millisecond.
+    #[serde(default)]
+    pub canary_us: Option<LatencySummary>,
+    /// Kernel receipt to the client's hands; `None` where kernel timestamps were not taken.
+    #[serde(default)]
+    pub kernel_to_client_us: Option<LatencySummary>,
+    /// Planned to the client kernel's receipt; `None` where kernel timestamps were not taken.
+    #[serde(default)]
+    pub kernel_latency_us: Option<LatencySummary>,
+    /// Processor time the hypervisor took from this machine, as a share of all (0 to 1).
+    #[serde(default)]
+    pub steal_share: Option<f64>,
+    /// Datagrams the kernel dropped for a full receive buffer, machine-wide.
+    #[serde(default)]
+    pub receive_buffer_drops: Option<u64>,
+    /// Times the control group was throttled.
+    #[serde(default)]
+    pub throttled_periods: Option<u64>,
+}
+
+/// One thread of the generator.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThreadUse {
+    /// Its name.
+    pub name: String,
+    /// Share of a core it used, 0 to 1.
+    pub cpu_share: f64,
+    /// It spins by design, so that its share says nothing about headroom.
+    #[serde(default)]
+    pub spins: bool,
+}
+
+/// What the processes used in one second of the measured window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourcePoint {
+    /// Seconds since the window began; slices behind each other, as in the timeline.
+    pub second: u32,
+    /// Cores the server used.
+    pub server_cores: Option<f64>,
+    /// The server's resident memory in bytes.
+    pub server_rss_bytes: Option<u64>,
+    /// Cores Redis used.
+    pub redis_cores: Option<f64>,
+    /// Cores the generator used.
+    pub generator_cores: Option<f64>,
+    /// The generator's resident memory in bytes.
+    pub generator_rss_bytes: Option<u64>,
+}
+
+/// The highest rate that keeps an objective, and the curve that led there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Protocol searched, as in [`CaseResult::protocol`].
+    pub protocol: String,
+    /// Subscribers.
+    pub connections: u32,
+    /// The objective as it was given: `p99<5ms,lost=0`.
+    pub objective: String,
+    /// Highest rate in messages a second that kept it and was confirmed; `None` where none did.
+    pub rate: Option<f64>,
+    /// The search ended at its upper bound: the true capacity is higher.
+    #[serde(default)]
+    pub is_bounded: bool,
+    /// Every rate tried, in the order tried.
+    pub steps: Vec<CapacityStep>,
+}
+
+/// One rate tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CapacityStep {
+    /// Planned messages a second.
+    pub rate: f64,
+    /// Messages a second really published.
+    pub achieved_rate: f64,
+    /// Latency at that rate.
+    pub latency_us: LatencySummary,
+    /// Deliveries lost.
+    pub lost: u64,
+    /// Whether the objective was kept.
+    pub kept: bool,
+    /// A confirmation run of a rate that had kept it before.
+    #[serde(default)]
+    pub is_confirmation: bool,
 }

@@ -196,7 +196,9 @@ fn run(load: Load, cases: impl Iterator<Item = CaseResult>) -> RunResult {
             pair("nodelay", "on"),
             pair("rate limits", "off"),
         ],
+        plan: None,
         cases: cases.collect(),
+        capacity: Vec::new(),
     }
 }
 
@@ -241,8 +243,10 @@ fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
         let at = |quantile: f64| of_second.get((of_second.len() as f64 * quantile) as usize).copied();
         drawn.timeline.push(TimelinePoint {
             second,
+            planned: Some(u64::from(load.rate)),
             published: u64::from(load.rate),
             delivered: of_second.len() as u64,
+            buckets: Vec::new(),
             p50_us: at(0.5),
             p99_us: at(0.99),
             max_us: of_second.last().copied(),
@@ -270,6 +274,8 @@ fn case(character: &Character, load: Load, seed: u64) -> CaseResult {
     };
     CaseResult {
         protocol: character.protocol.to_owned(),
+        encrypted: Some(character.protocol.starts_with("wt")),
+        floor: false,
         topic: "game crash".to_owned(),
         connections: load.connections,
         rate: f64::from(load.rate),
@@ -282,6 +288,11 @@ fn case(character: &Character, load: Load, seed: u64) -> CaseResult {
         interrupted: false,
         latency_us: LatencySummary::from_histogram(&drawn.latency, published),
         service_latency_us: LatencySummary::from_histogram(&drawn.service, published),
+        latency_intervals: None,
+        spread: None,
+        stages: Vec::new(),
+        slices: Vec::new(),
+        health: None,
         schedule_slip_us: Some(LatencySummary::from_histogram(&drawn.slip, published)),
         connect_us: Some(LatencySummary::from_histogram(&connects, u64::from(load.connections))),
         attaching_s: Some(0.25),
@@ -298,6 +309,7 @@ fn case(character: &Character, load: Load, seed: u64) -> CaseResult {
         histogram: encode(&drawn.latency).expect("encodes"),
         service_histogram: Some(encode(&drawn.service).expect("encodes")),
         timeline: drawn.timeline,
+        resources: Vec::new(),
         out_of_range: 0,
         errors: Vec::new(),
     }
