@@ -160,6 +160,8 @@ impl Certificate {
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         webtransport.alpn_protocols = vec![b"h3".to_vec()];
+        // A session is long; a ticket for the next one costs kilobytes in each and a place in the cache.
+        webtransport.send_tls13_tickets = 0;
         let leaf_sha256 = hexadecimal(&Sha256::digest(&leaf));
         let (https, webtransport) = (Arc::new(https), Arc::new(webtransport));
         Ok(Self { https, webtransport, leaf, leaf_sha256, self_signed })

@@ -146,8 +146,8 @@ fn transport(idle_limit: Duration) -> TransportConfig {
     acknowledgements.ack_eliciting_threshold(PACKETS_PER_ACKNOWLEDGEMENT.into());
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(8u32.into())
-        .max_concurrent_uni_streams(8u32.into())
+        .max_concurrent_bidi_streams(4u32.into())
+        .max_concurrent_uni_streams(4u32.into())
         .stream_receive_window(RECEIVE_WINDOW_BYTES.into())
         .receive_window(RECEIVE_WINDOW_BYTES.into())
         .ack_frequency_config(Some(acknowledgements))
