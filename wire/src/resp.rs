@@ -90,9 +90,11 @@ fn line(rest: &[u8], offset: usize) -> Result<Option<(&[u8], usize)>, RespError>
     /// An error message is the longest line there is.
     const MAX_LINE_BYTES: usize = 4096;
     match memchr::memchr(b'\r', rest) {
+        // The same however much of it has arrived.
+        Some(end) if end > MAX_LINE_BYTES => Err(RespError),
+        None if rest.len() > MAX_LINE_BYTES => Err(RespError),
         Some(end) if rest.get(end + 1) == Some(&b'\n') => Ok(Some((&rest[..end], offset + end + 2))),
         Some(end) if end + 1 < rest.len() => Err(RespError),
-        _ if rest.len() > MAX_LINE_BYTES => Err(RespError),
         _ => Ok(None),
     }
 }
@@ -139,6 +141,17 @@ mod tests {
             [&b"HTTP/1.1 400 Bad Request\r\n"[..], b"*9\r\n", b"*x\r\n", b"*1\r\n$101\r\n", b"*1\r\n%1\r\n"]
         {
             assert_eq!(next_push(bytes, 100), Err(RespError), "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_same_limit_however_it_is_cut() {
+        for (length, expected) in [(4096, Ok(4099)), (4097, Err(RespError))] {
+            let line = format!("-{}\r\n", "x".repeat(length));
+            let found = |bytes: &[u8]| next_push(bytes, 100).map(|push| push.map_or(0, |(_, used)| used));
+            assert_eq!(found(line.as_bytes()), expected);
+            let cut = &line.as_bytes()[..line.len() - 1];
+            assert_eq!(found(cut), expected.map(|_| 0), "without its line feed");
         }
     }
 

@@ -125,9 +125,10 @@ pub fn peek_round_id(message: &[u8]) -> Option<u64> {
         Some(rest) => rest,
         None => {
             let at = memchr::memmem::find(message, KEY)?;
-            message[at + KEY.len()..].trim_ascii_start()
+            &message[at + KEY.len()..]
         }
     };
+    let digits = digits.trim_ascii_start();
     let mut id: u64 = 0;
     let mut length = 0;
     for byte in digits.iter().take_while(|byte| byte.is_ascii_digit()) {
@@ -245,6 +246,7 @@ mod tests {
     fn the_identifier_is_found_without_parsing() {
         assert_eq!(peek_round_id(SEED.as_bytes()), Some(512));
         assert_eq!(peek_round_id(br#"{"game_id":1, "round_id": 77}"#), Some(77));
+        assert_eq!(peek_round_id(br#"{"round_id": 78}"#), Some(78));
         assert_eq!(peek_round_id(br#"{"round_id":}"#), None);
         assert_eq!(peek_round_id(br#"{"round_id":99999999999999999999}"#), None);
         assert_eq!(peek_round_id(b""), None);

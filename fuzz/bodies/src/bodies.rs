@@ -1,0 +1,237 @@
+//! What must hold whatever arrives: nothing panics, what is read does not depend on how the network cut it, and what
+//! one half writes the other reads back.
+
+use std::path::Path;
+
+use lastmile_wire::request::StreamRequest;
+use lastmile_wire::round::{Round, peek_round_id};
+use lastmile_wire::websocket::{Masking, MessageError, MessageReader};
+use lastmile_wire::{http3 as h3, resp as redis, sse as events, websocket as ws, webtransport as wt};
+
+use crate::Random;
+
+/// Largest message the bodies accept: the server's limit for what a client may send.
+const LIMIT: usize = 4096;
+
+/// A published round.
+pub fn round(input: &[u8]) {
+    let peeked = peek_round_id(input);
+    let Ok(round) = Round::parse(input) else { return };
+    assert!(!input.contains(&b'\n') && !input.contains(&b'\r'), "a round has no line breaks");
+    // As the contract spells it, and libraries which put spaces behind colons.
+    if input.starts_with(b"{\"round_id\":") {
+        assert_eq!(peeked, Some(round.round_id), "the identifier without parsing");
+    }
+    let written = round.to_json();
+    assert_eq!(Round::parse(&written).expect("what is written is a round"), round);
+    assert_eq!(peek_round_id(&written), Some(round.round_id));
+}
+
+/// The target of a stream's request.
+pub fn request(input: &[u8]) {
+    let Ok(target) = std::str::from_utf8(input) else { return };
+    let Some(Ok(request)) = StreamRequest::parse(target) else { return };
+    let path = request.topic.path(request.protocol);
+    let again = StreamRequest::parse(&path).expect("a stream's path").expect("without parameters");
+    assert_eq!((again.protocol, again.topic), (request.protocol, request.topic));
+}
+
+/// What clients of a WebSocket send.
+pub fn websocket_client(input: &[u8]) {
+    let whole = heard(std::iter::once(input));
+    // Not `assert_eq`: it would print both, which may be long.
+    assert!(heard(pieces(input)) == whole, "what is heard depends on how it was cut");
+}
+
+fn heard<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Result<(), MessageError>) {
+    let mut reader = MessageReader::new(LIMIT);
+    let mut events = Vec::new();
+    for piece in pieces {
+        let read = reader.read(&mut piece.to_vec(), |event| {
+            match event {
+                ws::ClientEvent::Text(text) => assert!(text.len() <= LIMIT),
+                ws::ClientEvent::Binary(bytes) => assert!(bytes.len() <= LIMIT),
+                ws::ClientEvent::Ping(bytes) => assert!(bytes.len() <= ws::MAX_CONTROL_PAYLOAD),
+                ws::ClientEvent::Pong | ws::ClientEvent::Close(_) => {}
+            }
+            // With its bytes as text, which is less to format than a list of numbers.
+            events.push(match event {
+                ws::ClientEvent::Binary(bytes) => format!("Binary {}", String::from_utf8_lossy(bytes)),
+                ws::ClientEvent::Ping(bytes) => format!("Ping {}", String::from_utf8_lossy(bytes)),
+                other => format!("{other:?}"),
+            });
+            true
+        });
+        if read.is_err() {
+            return (events, read);
+        }
+    }
+    (events, Ok(()))
+}
+
+/// What the server of a WebSocket sends, as the load generator takes it apart.
+pub fn websocket_server(input: &[u8]) {
+    let mut borders = vec![0];
+    let mut at = 0;
+    while let Ok(Some(header)) = ws::decode_header(&input[at..], Masking::Forbidden, LIMIT) {
+        assert!(header.header_len <= ws::MAX_HEADER_BYTES && header.payload_len <= LIMIT);
+        if input.len() - at < header.frame_len() {
+            break;
+        }
+        let frame = &input[at..at + header.frame_len()];
+        let mut again = Vec::new();
+        ws::append_frame(&mut again, header.opcode, &frame[header.header_len..]);
+        // The only thing the writer never says is "more of this message follows".
+        again[0] &= if header.fin { 0xff } else { 0x7f };
+        assert_eq!(again, frame, "every frame has one spelling");
+        at += header.frame_len();
+        borders.push(at);
+    }
+    for sent in (0..=at).step_by(1 + at / 100) {
+        let end = ws::end_of_frame(&input[..at], sent);
+        assert!(end >= sent && borders.contains(&end), "{end} is no border behind {sent}: {borders:?}");
+    }
+}
+
+/// An event stream.
+pub fn sse(input: &[u8]) {
+    let read = |bytes: &[u8]| {
+        events::next_event(bytes).map(|(event, used)| {
+            assert!(event.id.is_none_or(|id| !id.contains(&0)), "an id has no NUL");
+            let data = event.data.map(std::borrow::Cow::into_owned);
+            ((event.event.to_vec(), event.id.map(<[u8]>::to_vec), data), used)
+        })
+    };
+    is_read_alike(input, |bytes| Ok::<_, ()>(read(bytes)));
+    // Whatever a round is, it comes out as it went in.
+    if !input.contains(&b'\n') && !input.contains(&b'\r') {
+        let mut written = Vec::new();
+        events::append_event(&mut written, events::EVENT_MESSAGE, Some(input.len() as u64), input);
+        let (event, used) = events::next_event(&written).expect("an event");
+        assert_eq!((event.data.as_deref(), used), (Some(input), written.len()));
+        for sent in (1..written.len()).step_by(1 + written.len() / 100) {
+            assert_eq!(events::end_of_event(&written, sent), written.len());
+        }
+    }
+}
+
+/// What travels on a WebTransport session: integers, messages behind their length, streams, datagrams.
+pub fn webtransport(input: &[u8]) {
+    is_read_alike(input, |bytes| {
+        wt::next_message(bytes, LIMIT).map(|next| next.map(|(message, used)| (message.to_vec(), used)))
+    });
+    let Some((value, length)) = wt::read_varint(input) else { return };
+    assert!(value <= wt::MAX_VARINT && length <= input.len());
+    let mut shortest = Vec::new();
+    wt::append_varint(&mut shortest, value);
+    assert!(shortest.len() <= length);
+    assert_eq!(wt::read_varint(&shortest), Some((value, shortest.len())));
+    // The rest as the payload of a session whose number begins the input.
+    let (session, payload) = (value & !3, &input[length..]);
+    let stream = wt::uni_stream(session, payload);
+    let (kind, at) = wt::read_varint(&stream).expect("a type");
+    let (number, more) = wt::read_varint(&stream[at..]).expect("a session");
+    assert_eq!((kind, number, &stream[at + more..]), (0x54, session, payload));
+    let datagram = wt::datagram(session, payload);
+    let (quarter, at) = wt::read_varint(&datagram).expect("a session");
+    assert_eq!((quarter * 4, &datagram[at..]), (session, payload));
+}
+
+/// Frames of HTTP/3.
+pub fn http3(input: &[u8]) {
+    is_read_alike(input, |bytes| {
+        h3::next_frame(bytes, LIMIT).map(|next| {
+            next.map(|(frame, used)| {
+                assert!(frame.payload.len() <= LIMIT);
+                ((frame.kind, frame.payload.to_vec()), used)
+            })
+        })
+    });
+}
+
+/// What Redis says to a subscriber.
+pub fn resp(input: &[u8]) {
+    is_read_alike(input, |bytes| {
+        redis::next_push(bytes, LIMIT).map(|next| next.map(|(push, used)| (said(push), used)))
+    });
+    let (channel, payload) = input.split_at(input.len() / 3);
+    let mut written = Vec::new();
+    redis::append_command(&mut written, &[b"message", channel, payload]);
+    let push = redis::next_push(&written, LIMIT);
+    if payload.len() <= LIMIT && channel.len() <= LIMIT {
+        assert_eq!(push, Ok(Some((redis::Push::Message { channel, payload }, written.len()))));
+    } else {
+        assert_eq!(push, Err(redis::RespError));
+    }
+}
+
+/// A push that owns its parts.
+fn said(push: redis::Push<'_>) -> (u8, Vec<u8>, Vec<u8>) {
+    match push {
+        redis::Push::Message { channel, payload } => (0, channel.to_vec(), payload.to_vec()),
+        redis::Push::Subscribed => (1, Vec::new(), Vec::new()),
+        redis::Push::Other => (2, Vec::new(), Vec::new()),
+        redis::Push::Refused(words) => (3, words.to_vec(), Vec::new()),
+    }
+}
+
+/// A result file.
+pub fn results(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let path = Path::new("result.json");
+    let Ok(result) = lastmile_reports::store::parse(text, path) else { return };
+    let written = lastmile_reports::store::to_json(&result);
+    let again = lastmile_reports::store::parse(&written, path).expect("what is written can be read");
+    assert_eq!(lastmile_reports::store::to_json(&again), written);
+}
+
+/// Reads `input` whole, and as a peer does to whom it comes in pieces, with `next`: what stands at the start of the
+/// bytes and how many of them it took. Both must come to the same things and the same end.
+fn is_read_alike<T: PartialEq, E: PartialEq>(
+    input: &[u8],
+    next: impl Fn(&[u8]) -> Result<Option<(T, usize)>, E>,
+) {
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut held, mut found) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            held.extend_from_slice(piece);
+            let mut at = 0;
+            loop {
+                match next(&held[at..]) {
+                    Ok(None) => break,
+                    Ok(Some((thing, used))) => {
+                        assert!(used > 0 && at + used <= held.len(), "{used} bytes of {}", held.len() - at);
+                        at += used;
+                        found.push(thing);
+                    }
+                    Err(error) => return (found, Some(error)),
+                }
+            }
+            held.drain(..at);
+        }
+        (found, None)
+    };
+    let whole = read(&mut std::iter::once(input));
+    assert!(read(&mut pieces(input)) == whole, "what is read depends on how it was cut");
+}
+
+/// The input in pieces whose sizes follow from it, so that a failing input fails again.
+fn pieces(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut random = Random::new(
+        input
+            .iter()
+            .fold(input.len() as u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+    );
+    // Some inputs come byte by byte, others in large pieces.
+    let bound = random.below(64) + 1;
+    let largest = 1 + random.below(bound);
+    // Long ones don't come in thousands: readers start over with every piece.
+    let least = 1 + input.len() / 100;
+    let mut rest = input;
+    std::iter::from_fn(move || {
+        let size = (least + random.below(largest)).min(rest.len());
+        let (piece, after) = rest.split_at(size);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}

@@ -1,0 +1,189 @@
+//! What is done with hostile input, once, for two drivers: the `cargo fuzz` targets beside this package, and a
+//! seeded random run on the stable toolchain, which the test suite makes briefly and `soak` for as long as wanted.
+
+pub mod bodies;
+mod mutate;
+mod random;
+mod run;
+
+pub use random::Random;
+pub use run::{Failure, run, seeds};
+
+/// One kind of input and what has to hold for every instance of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name: that of the `cargo fuzz` target and of the folder of its seeds.
+    pub name: &'static str,
+    /// Panics where something does not hold.
+    pub body: fn(&[u8]),
+    /// Words and numbers that mean something in this kind of input.
+    pub tokens: &'static [&'static [u8]],
+    /// Random inputs the test suite gives it.
+    pub executions: u64,
+}
+
+/// Random inputs the test suite gives a target whose inputs are small.
+const EXECUTIONS: u64 = 20_000;
+
+/// Numbers on both sides of where a QUIC variable-length integer grows, and those that announce far too much.
+const VARINTS: &[&[u8]] = &[
+    b"\x00",
+    b"\x01",
+    b"\x04",
+    b"\x3f",
+    b"\x40\x40",
+    b"\x7f\xff",
+    b"\x80\x00\x40\x00",
+    b"\xbf\xff\xff\xff",
+    b"\xc0\x00\x00\x00\x40\x00\x00\x00",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\x40\x54",
+    b"\x54",
+];
+
+/// All targets, by name.
+pub const TARGETS: [Target; 9] = [
+    Target { name: "http3", body: bodies::http3, tokens: VARINTS, executions: EXECUTIONS },
+    Target {
+        name: "request",
+        body: bodies::request,
+        tokens: &[
+            b"/ws/",
+            b"/sse/",
+            b"/wt/",
+            b"type/",
+            b"crash",
+            b"?",
+            b"&",
+            b"=",
+            b"%00",
+            b"..",
+            b"delivery=datagram",
+            b"delivery=",
+            b"encoding=msgpack",
+            b"batch_ms=100",
+            b"batch_ms=",
+            b"since=18446744073709551616",
+        ],
+        executions: EXECUTIONS,
+    },
+    Target {
+        name: "resp",
+        body: bodies::resp,
+        tokens: &[
+            b"\r\n",
+            b"*3\r\n",
+            b"*2\r\n",
+            b"$-1\r\n",
+            b"$7\r\nmessage\r\n",
+            b"$0\r\n\r\n",
+            b":1\r\n",
+            b"-ERR ",
+            b"*-1\r\n",
+            b"$18446744073709551615\r\n",
+            b"$4097\r\n",
+            b"+OK\r\n",
+            b"$+1\r\n",
+        ],
+        executions: EXECUTIONS,
+    },
+    Target {
+        name: "results",
+        body: bodies::results,
+        tokens: &[
+            b"null",
+            b"-1",
+            b"1e999",
+            b"18446744073709551616",
+            b"0.1",
+            b"[]",
+            b"{}",
+            b"\"\"",
+            b"\"schema\"",
+            b"true",
+        ],
+        // A result is a thousand times as long as the others' inputs.
+        executions: 500,
+    },
+    Target {
+        name: "round",
+        body: bodies::round,
+        tokens: &[
+            b"\"round_id\":",
+            b" ",
+            b"\n",
+            b"\r",
+            b"\\u0000",
+            b"\\ud800",
+            b"\xff",
+            b"-1",
+            b"9223372036854775808",
+            b"18446744073709551616",
+            b"1e3",
+            b"null",
+            b"\"extras\":",
+            b"{}",
+            b"+14:00",
+            b"T24:00:00Z",
+            b"\\n",
+        ],
+        executions: EXECUTIONS,
+    },
+    Target {
+        name: "sse",
+        body: bodies::sse,
+        tokens: &[
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b"\n\n",
+            b"data:",
+            b"data: ",
+            b"event: ",
+            b"id: ",
+            b"id\0",
+            b"retry: 3000",
+            b": ",
+            b"\xef\xbb\xbf",
+        ],
+        executions: EXECUTIONS / 2,
+    },
+    Target {
+        name: "websocket_client",
+        body: bodies::websocket_client,
+        tokens: FRAMES,
+        executions: EXECUTIONS,
+    },
+    Target {
+        name: "websocket_server",
+        body: bodies::websocket_server,
+        tokens: FRAMES,
+        executions: EXECUTIONS,
+    },
+    Target { name: "webtransport", body: bodies::webtransport, tokens: VARINTS, executions: EXECUTIONS },
+];
+
+/// Headers of frames, masked and not, with every form of length.
+const FRAMES: &[&[u8]] = &[
+    b"\x81\x80\0\0\0\0",
+    b"\x01\x81\0\0\0\0x",
+    b"\x00\x80\0\0\0\0",
+    b"\x80\x81\0\0\0\0x",
+    b"\x89\x80\0\0\0\0",
+    b"\x8a\x80\0\0\0\0",
+    b"\x88\x82\0\0\0\0\x03\xe8",
+    b"\x88\x80\0\0\0\0",
+    b"\x81\xfe\x00\x7e",
+    b"\x82\xfe\x10\x00",
+    b"\x82\xfe\x10\x01",
+    b"\x82\xff\0\0\0\0\0\x01\0\0",
+    b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\x81\x05hello",
+    b"\x89\x00",
+    b"\x82\x7e\x00\x7e",
+    b"\x82\x7f\0\0\0\0\0\x01\0\0",
+    b"\xc1",
+    b"\x83",
+    b"\xed\xa0\x80",
+    b"\xc3\xa9",
+];
