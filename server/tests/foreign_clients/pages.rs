@@ -1,0 +1,26 @@
+//! The server's own pages in Chromium.
+
+use super::{PATIENCE, Site, browser_client, ends_well, line};
+
+#[test]
+fn the_pages_show_rounds_in_chromium() {
+    let site = Site::open(&[]);
+    let browser = browser_client("pages_client.cjs", &[&site.url("http", "")]);
+    let deliveries = ["wt-stream", "wt-streams", "wt-datagram"];
+    let all = ["ws", "sse", deliveries[0], deliveries[1], deliveries[2]];
+    let pages =
+        [("websocket", &["ws"][..]), ("sse", &["sse"]), ("webtransport", &deliveries), ("test", &all)];
+    for (round_id, (page, streams)) in (1..).zip(pages) {
+        assert_eq!(line(&browser), format!("{page} open"));
+        site.publish(round_id);
+        for stream in streams {
+            // A page may show the round before first, which is the latest as it opens.
+            let shown = line(&browser);
+            let rounds = [round_id, round_id - 1].map(|round_id| format!("{page} {stream} {round_id}"));
+            assert!(rounds.contains(&shown), "{shown} is none of {rounds:?}");
+        }
+        assert_eq!(line(&browser), format!("{page} closed"));
+    }
+    ends_well(&browser);
+    assert!(browser.read_line(PATIENCE).is_err(), "there are no complaints left to read");
+}
