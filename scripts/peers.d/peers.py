@@ -5,14 +5,12 @@ server. All share one private Redis, except nchan, which does not subscribe to R
 """
 
 import argparse
-import ctypes
 import datetime
 import json
 import os
 import platform
 import random
 import resource
-import select
 import shutil
 import signal
 import socket
@@ -23,82 +21,16 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+from processes import READY_PATIENCE_S, Failure, Processes, first_line, say, start_redis  # noqa: E402
+
 ROOT = Path(os.environ.get("LASTMILE_ROOT", Path(__file__).resolve().parents[2]))
 BINARIES = Path(os.environ.get("LASTMILE_BINARIES", ROOT / "target/release"))
 HERE = Path(__file__).resolve().parent
 # What ratios are made against.
 REFERENCES = ["bun", "floor", "floor-joined"]
-# How long a server may take until it is ready, and a measurement beyond its own length.
-READY_PATIENCE_S = 20
+# How long a measurement may take beyond its own length.
 RUN_PATIENCE_S = 120
-
-
-class Failure(Exception):
-    """A server or a measurement that did not work."""
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-# --- Processes ---
-
-
-def die_with_parent():
-    """In the child: whatever ends us ends it too, even where no handler can run."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-class Processes:
-    """Everything started here, so that nothing outlives us."""
-
-    def __init__(self):
-        self.running = []
-
-    def start(self, command, log, stdout=subprocess.PIPE, **options):
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=log,
-            preexec_fn=die_with_parent,
-            **options,
-        )
-        self.running.append(process)
-        return process
-
-    def end(self, process):
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if process.stdout:
-            process.stdout.close()
-        self.running.remove(process)
-
-    def end_all(self):
-        for process in list(self.running):
-            process.kill()
-        for process in list(self.running):
-            self.end(process)
-
-
-def first_line(process):
-    """The line a server prints when it is ready."""
-    line = b""
-    until = time.monotonic() + READY_PATIENCE_S
-    while not line.endswith(b"\n"):
-        left = until - time.monotonic()
-        if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
-            raise Failure("it was not ready in time")
-        byte = os.read(process.stdout.fileno(), 1)
-        if not byte:
-            raise Failure("it ended before it was ready")
-        line += byte
-    return json.loads(line)
 
 
 def free_port():
@@ -360,26 +292,15 @@ class Peers:
         self.options, self.servers, self.measurements = options, chosen, planned
         self.processes = Processes()
         self.folder = tempfile.mkdtemp(prefix="lastmile-peers-")
-        self.redis = f"{self.folder}/redis.sock"
+        self.redis = None
         # values[figure][server] = one value a round, None where it failed.
         self.values = {figure.name: {server.name: [] for server in chosen} for m in planned for figure in m.figures}
         self.faults = []
         self.commands = {}
         self.started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
-    def start_redis(self):
-        program = os.environ.get("LASTMILE_REDIS_SERVER") or "redis-server"
-        command = [program, "--port", "0", "--unixsocket", self.redis, "--save", "", "--appendonly", "no"]
-        command += ["--client-output-buffer-limit", "pubsub 0 0 0", "--dir", self.folder]
-        process = self.processes.start(command, subprocess.DEVNULL, subprocess.DEVNULL)
-        until = time.monotonic() + READY_PATIENCE_S
-        while not Path(self.redis).exists():
-            if process.poll() is not None or time.monotonic() > until:
-                raise Failure("redis-server did not start")
-            time.sleep(0.01)
-
     def run(self):
-        self.start_redis()
+        self.redis = start_redis(self.processes, self.folder)
         order = random.Random(self.options.seed)
         for number in range(1, self.options.rounds + 1):
             pairs = [(s, m) for s in self.servers for m in self.measurements if m.applies_to(s)]

@@ -29,14 +29,14 @@ impl Shard {
     /// Ends a member's membership for `reason`, and tells it.
     pub(super) fn close(&mut self, key: MemberKey, reason: CloseReason) {
         match self.members.get(key).map(|member| &member.phase) {
-            None | Some(Phase::Closing) => return,
+            None | Some(Phase::Closing { .. }) => return,
             Some(Phase::Joining(_)) => return self.remove(key, reason),
             Some(Phase::Live { .. }) if reason == CloseReason::PeerGone => return self.remove(key, reason),
             Some(Phase::Live { .. }) => self.leave_group(key, Some(reason)),
         }
         self.counters().closed(reason).add(1);
         let Some(member) = self.members.get(key) else { return };
-        member.phase = Phase::Closing;
+        member.phase = Phase::Closing { discarded_bytes: 0 };
         if !matches!(member.outlet, Outlet::Socket(_)) {
             match self.members.remove(key).map(|member| member.outlet) {
                 Some(Outlet::Queue(outlet, _)) => outlet.close(reason),

@@ -35,7 +35,10 @@ pub enum Phase {
         position: u32,
     },
     /// It has been told goodbye, and gets a little time to take it.
-    Closing,
+    Closing {
+        /// What its client has sent since, read and thrown away.
+        discarded_bytes: u32,
+    },
 }
 
 /// What a member brings along until it is attached.

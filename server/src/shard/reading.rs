@@ -13,6 +13,10 @@ use crate::protocol::CloseReason;
 /// Reads from one socket before others get their turn.
 const READS_IN_A_ROW: usize = 4;
 
+/// What is read and thrown away of a client that has been told goodbye: closing with bytes unread would reset the
+/// connection before it has seen why. Who goes on sending beyond that does not listen anyway.
+const DISCARD_LIMIT_BYTES: u32 = 256 * 1024;
+
 impl Shard {
     pub(super) fn on_socket_event(&mut self, event: SocketEvent) {
         if event.writable {
@@ -54,7 +58,7 @@ impl Shard {
 
     pub(super) fn on_writable(&mut self, key: MemberKey) {
         match self.members.get(key).map(|member| &member.phase) {
-            Some(Phase::Closing) => self.write_goodbye(key),
+            Some(Phase::Closing { .. }) => self.write_goodbye(key),
             Some(Phase::Live { .. }) => {
                 if let Err(reason) = self.write_on(key) {
                     self.close(key, reason);
@@ -81,8 +85,10 @@ impl Shard {
                 Ok(count) => count,
             };
             self.hear(key, &mut buffer[..count]);
-            // A read that did not fill the buffer leaves nothing behind, not even decrypted bytes.
-            if reads >= READS_IN_A_ROW && count < buffer.len() {
+            // The poller tells of bytes in the kernel again, but not of decrypted ones that are left here.
+            if reads >= READS_IN_A_ROW
+                && !self.socket_of(key).is_some_and(|outlet| outlet.socket.holds_unread())
+            {
                 break;
             }
         }
@@ -104,8 +110,16 @@ impl Shard {
         let now_s = self.sweep.now_s();
         let Some(member) = self.members.get(key) else { return };
         let Outlet::Socket(outlet) = &mut member.outlet else { return };
-        if !matches!(member.phase, Phase::Live { .. }) {
-            return;
+        match &mut member.phase {
+            Phase::Live { .. } => {}
+            Phase::Closing { discarded_bytes } => {
+                *discarded_bytes = discarded_bytes.saturating_add(bytes.len() as u32);
+                if *discarded_bytes > DISCARD_LIMIT_BYTES {
+                    self.remove(key, CloseReason::PeerGone);
+                }
+                return;
+            }
+            Phase::Joining(_) => return,
         }
         outlet.heard_s = now_s;
         let mut replies = Vec::new();

@@ -115,6 +115,14 @@ impl Socket {
         }
     }
 
+    /// Decrypted bytes are left that [`Self::receive`] gives without asking the kernel.
+    pub fn holds_unread(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(socket) => !socket.tls.wants_read(),
+        }
+    }
+
     /// Says that nothing more will be sent.
     pub fn finish(&mut self) {
         if let Self::Tls(socket) = self {
