@@ -28,6 +28,8 @@ pub struct CommandLine {
 pub enum Command {
     /// Measure the protocols and write a result and a report
     Run(Box<RunArguments>),
+    /// Start a private Redis, the server and a publisher, and say where to look at them in a browser
+    Demo(DemoArguments),
     /// Say what this machine lacks or limits, and what it means for a run
     Doctor(DoctorArguments),
     /// Draw the HTML report of a result
@@ -148,6 +150,18 @@ impl From<Spacing> for Arrivals {
             Spacing::Poisson => Self::Poisson,
         }
     }
+}
+
+/// Flags of `lastmile demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArguments {
+    /// Rounds published a second, of all games together
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 4.0, value_parser = parse_rate)]
+    pub rate: f64,
+
+    /// The lastmile-server to start [default: LASTMILE_SERVER_BIN, else beside this program, else on PATH]
+    #[arg(long, value_name = "PATH")]
+    pub server_bin: Option<PathBuf>,
 }
 
 /// Flags of `lastmile doctor`.

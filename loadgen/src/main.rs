@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
-use lastmile::cli::{Command, CommandLine, RunArguments};
+use lastmile::cli::{Command, CommandLine, DemoArguments, RunArguments};
 use lastmile::commands::doctor::{Severity, examine, table};
-use lastmile::commands::{EXIT_BREAKDOWN, EXIT_USAGE, report, run};
+use lastmile::commands::{EXIT_BREAKDOWN, EXIT_USAGE, demo, report, run};
 use lastmile::interrupt::{EXIT_INTERRUPTED, Interrupt};
 
 fn main() -> ExitCode {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => measure(&arguments),
+        Command::Demo(arguments) => demonstrate(&arguments),
         Command::Doctor(arguments) => {
             let findings = examine(&arguments);
             print!("{}", table(&findings));
@@ -55,6 +56,18 @@ fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::listen().map_err(|error| anyhow!("can't listen to signals: {error}"))?;
+    match demo::execute(arguments, &interrupt) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.is_breakdown() => {
+            eprintln!("lastmile: {error}");
+            Ok(ExitCode::from(EXIT_BREAKDOWN))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// This command line, ready to be pasted into a shell.
