@@ -9,17 +9,22 @@ use bytes::Bytes;
 const PORT_MARK: &str = "{{webtransport_port}}";
 
 /// Path, media type and content of all files.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("/", HTML, include_str!("../../pages/index.html")),
     ("/websocket.html", HTML, include_str!("../../pages/websocket.html")),
     ("/sse.html", HTML, include_str!("../../pages/sse.html")),
     ("/webtransport.html", HTML, include_str!("../../pages/webtransport.html")),
     ("/test.html", HTML, include_str!("../../pages/test.html")),
     ("/assets/live.css", "text/css; charset=utf-8", include_str!("../../pages/live.css")),
-    ("/assets/live.js", "text/javascript; charset=utf-8", include_str!("../../pages/live.js")),
+    ("/assets/live.js", SCRIPT, include_str!("../../pages/live.js")),
+    ("/assets/meter.js", SCRIPT, include_str!("../../pages/meter.js")),
+    ("/assets/overview.js", SCRIPT, include_str!("../../pages/overview.js")),
+    ("/assets/streams.js", SCRIPT, include_str!("../../pages/streams.js")),
 ];
 
 const HTML: &str = "text/html; charset=utf-8";
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The routes of the pages and of what they share.
 pub(super) fn router<S: Clone + Send + Sync + 'static>(webtransport_port: u16) -> Router<S> {

@@ -24,3 +24,19 @@ fn the_pages_show_rounds_in_chromium() {
     ends_well(&browser);
     assert!(browser.read_line(PATIENCE).is_err(), "there are no complaints left to read");
 }
+
+#[test]
+fn the_overview_is_live_and_a_page_comes_back_when_its_server_does() {
+    let mut site = Site::open(&[]);
+    let browser = browser_client("overview_client.cjs", &[&site.url("http", "")]);
+    assert_eq!(line(&browser), "overview open");
+    site.publish(7);
+    assert_eq!(line(&browser), "overview 7 4");
+    assert_eq!(line(&browser), "page crash open");
+    site.restart();
+    assert_eq!(line(&browser), "page crash failed");
+    assert_eq!(line(&browser), "page problem closed with 1001: server going away");
+    assert_eq!(line(&browser), "page crash open");
+    assert_eq!(line(&browser), "page reconnects 1");
+    ends_well(&browser);
+}
