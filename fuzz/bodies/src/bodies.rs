@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use lastmile_loadgen::transport::http::{Chunks, Head};
+use lastmile_server::connect::{Parsed, RequestHead};
+use lastmile_server::protocol::websocket::handshake;
 use lastmile_wire::request::StreamRequest;
 use lastmile_wire::round::{Round, peek_round_id};
 use lastmile_wire::websocket::{Masking, MessageError, MessageReader};
@@ -34,6 +37,49 @@ pub fn request(input: &[u8]) {
     let path = request.topic.path(request.protocol);
     let again = StreamRequest::parse(&path).expect("a stream's path").expect("without parameters");
     assert_eq!((again.protocol, again.topic), (request.protocol, request.topic));
+}
+
+/// The head of a request, as the server reads it, and the WebSocket handshake it may be.
+pub fn http_request(input: &[u8]) {
+    let Parsed::Request(head, length) = RequestHead::parse(input) else { return };
+    assert!(length <= input.len());
+    assert!(head.target().is_ascii() || std::str::from_utf8(head.target().as_bytes()).is_ok());
+    if let Ok(answer) = handshake(&head) {
+        assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(b"\r\n\r\n"));
+        // What a client sent must not begin a header of its own in the answer.
+        assert_eq!(answer.split(|&byte| byte == b'\n').count(), 6);
+    }
+    let least = 1 + length / 100;
+    for cut in (0..length).step_by(least) {
+        assert!(!matches!(RequestHead::parse(&input[..cut]), Parsed::Request(..)), "a head that ends twice");
+    }
+}
+
+/// The head of an answer and its chunked body, as the load generator reads them.
+pub fn http_answer(input: &[u8]) {
+    let body = match Head::parse(input) {
+        Ok(Some(head)) => {
+            assert!(head.length <= input.len());
+            // Must not panic; what it says is for a person.
+            let _ = head.refusal("server", input, true);
+            &input[head.length..]
+        }
+        _ => input,
+    };
+    let undone = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut chunks, mut data) = (Chunks::Size(0), Vec::new());
+        for piece in pieces {
+            let mut piece = piece.to_vec();
+            match chunks.undo(&mut piece) {
+                Ok(length) => data.extend_from_slice(&piece[..length]),
+                Err(_) => return None,
+            }
+        }
+        assert!(data.len() <= body.len());
+        Some((data, chunks))
+    };
+    let whole = undone(&mut std::iter::once(body));
+    assert!(undone(&mut pieces(body)) == whole, "a body depends on how it was cut");
 }
 
 /// What clients of a WebSocket send.

@@ -42,7 +42,46 @@ const VARINTS: &[&[u8]] = &[
 ];
 
 /// All targets, by name.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
+    Target {
+        name: "http_answer",
+        body: bodies::http_answer,
+        tokens: &[
+            b"\r\n",
+            b"\n",
+            b"HTTP/1.1 200 OK\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Content-Length: 5\r\n",
+            b"Content-Length: 18446744073709551616\r\n",
+            b"0\r\n\r\n",
+            b"5\r\nhello\r\n",
+            b";name=value",
+            b"ffffffffff",
+            b"10000000000\r\n",
+            b"\xff",
+        ],
+        executions: EXECUTIONS,
+    },
+    Target {
+        name: "http_request",
+        body: bodies::http_request,
+        tokens: &[
+            b"\r\n",
+            b"\r\n\r\n",
+            b"GET ",
+            b" HTTP/1.1\r\n",
+            b"upgrade: websocket\r\n",
+            b"connection: upgrade\r\n",
+            b"sec-websocket-version: 13\r\n",
+            b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            b"host: \xff\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b",",
+            b"\0",
+            b"a: b\r\n",
+        ],
+        executions: EXECUTIONS / 2,
+    },
     Target { name: "http3", body: bodies::http3, tokens: VARINTS, executions: EXECUTIONS },
     Target {
         name: "request",

@@ -6,7 +6,7 @@ mod head;
 mod listener;
 mod refusal;
 
-pub use head::RequestHead;
+pub use head::{Parsed, RequestHead};
 pub use listener::{ListenError, SharedPort};
 pub use refusal::Refusal;
 
@@ -25,7 +25,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
-use self::head::Parsed;
 use crate::catalog::{Catalog, Subscription};
 use crate::http::HttpService;
 use crate::metrics::Metrics;
