@@ -81,6 +81,7 @@ struct Ends {
     left: AtomicU64,
     died: AtomicU64,
     too_slow: AtomicU64,
+    reset: AtomicU64,
     stayed: AtomicU64,
 }
 
@@ -179,6 +180,7 @@ async fn occupy(place: &Place, way: Way, index: usize, mut random: Random, progr
             Ended::Left => &ends.left,
             Ended::Died => &ends.died,
             Ended::TooSlow => &ends.too_slow,
+            Ended::Reset => &ends.reset,
             Ended::Stayed => &ends.stayed,
         }
         .fetch_add(1, SeqCst);
@@ -194,6 +196,8 @@ enum Ended {
     Died,
     /// It was closed for stalling.
     TooSlow,
+    /// So it was, but did not hear the words.
+    Reset,
     /// It got the last round.
     Stayed,
 }
@@ -233,7 +237,7 @@ impl Life<'_> {
                 // sends is answered with a reset.
                 Err(End::Broken(words)) if self.stalled && words.contains("connection has been reset") => {
                     assert_eq!(self.subscriber.way.protocol(), "wt", "{words}");
-                    return Ended::TooSlow;
+                    return Ended::Reset;
                 }
                 Err(end) => panic!("{:?}, stalled {}: {end:?}", self.subscriber.way, self.stalled),
             }
