@@ -13,7 +13,6 @@ websockets_version=15.0.1
 playwright_version=1.56.1
 aioquic_version=1.3.0
 ws_version=8.18.3
-gorilla_version=v1.5.0
 embedded_postgres_version=17.6.0-beta.15
 
 say() { printf '%s\n' "$*" >&2; }
@@ -282,32 +281,47 @@ need_ws() {
 # Go and gorilla/websocket; the GOPATH with the latter's source goes into LASTMILE_GOPATH. Without them the rest can
 # still be tested: the test that needs them fails, and says so.
 need_go_websocket() {
-  local source=src/github.com/gorilla/websocket
-  # Debian's place for packaged sources.
+  local source=src/github.com/gorilla/websocket packages="golang-go golang-github-gorilla-websocket-dev"
+  # Where distributions put packaged sources.
   export LASTMILE_GOPATH=/usr/share/gocode
   if have go && [[ -d $LASTMILE_GOPATH/$source ]]; then
     return
   fi
-  try_install "Go and gorilla/websocket" "a WebSocket client that is not ours" \
-    "golang-go golang-github-gorilla-websocket-dev" golang go go || true
-  [[ ! -d $LASTMILE_GOPATH/$source ]] || return 0
-  LASTMILE_GOPATH=$tools/go
-  if ! have go; then
-    say "warning: Go was not found; $(how_to golang-go golang go go)"
-  elif [[ ! -d $LASTMILE_GOPATH/$source ]]; then
-    fetch_go_websocket "$LASTMILE_GOPATH" "$LASTMILE_GOPATH/$source" ||
-      say "warning: gorilla/websocket could not be fetched from the Go module proxy; check the network"
+  if try_install "Go and gorilla/websocket" "a WebSocket client that is not ours" \
+    "$packages" "golang golang-github-gorilla-websocket-devel" "" "" && [[ -d $LASTMILE_GOPATH/$source ]]; then
+    return
+  fi
+  if fetch_go_websocket; then
+    PATH="$tools/go/bin:$PATH"
+    LASTMILE_GOPATH=$tools/go/packages/usr/share/gocode
+  else
+    say "warning: Go with gorilla/websocket was not found and could not be fetched; $(how_to "$packages" \
+      "golang golang-github-gorilla-websocket-devel" go go)"
   fi
 }
 
-# fetch_go_websocket GOPATH FOLDER: the module, where a program without modules looks for it.
+# Debian's packages need no root to be looked into.
 fetch_go_websocket() {
-  local gopath=$1 folder=$2
-  say "fetching gorilla/websocket $gorilla_version into .tools/go: a WebSocket client that is not ours"
-  mkdir -p "$(dirname "$folder")"
-  GOPATH=$gopath GOFLAGS=-modcacherw GO111MODULE=on \
-    go mod download "github.com/gorilla/websocket@$gorilla_version" </dev/null >&2 || return 1
-  ln -sfn "$gopath/pkg/mod/github.com/gorilla/websocket@$gorilla_version" "$folder"
+  local version folder status=0
+  [[ ! -x $tools/go/bin/go ]] || return 0
+  have apt-get && have dpkg-deb || return 1
+  version=$(apt-cache depends golang-go 2>/dev/null | sed -n 's/.*Depends: golang-\([0-9.]*\)-go$/\1/p')
+  [[ $version ]] || return 1
+  say "fetching Go $version and gorilla/websocket from Debian into .tools/go: a WebSocket client that is not ours"
+  mkdir -p "$tools"
+  folder=$(mktemp -d "$tools/go.XXXXXX")
+  {
+    (cd "$folder" && apt-get download -qq "golang-$version-go" "golang-$version-src" golang-github-gorilla-websocket-dev) &&
+      find "$folder" -name '*.deb' -exec dpkg-deb -x {} "$folder/packages" \; &&
+      rm -f "$folder"/*.deb &&
+      mkdir "$folder/bin" &&
+      ln -s "../packages/usr/lib/go-$version/bin/go" "$folder/bin/go" &&
+      GOROOT="$folder/packages/usr/lib/go-$version" "$folder/bin/go" version >/dev/null &&
+      # Into its place in one step, whole or not at all.
+      rm -rf "$tools/go" && mv "$folder" "$tools/go"
+  } </dev/null >&2 || status=1
+  rm -rf "$folder"
+  return "$status"
 }
 
 need_curl() {
