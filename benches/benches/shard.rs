@@ -61,6 +61,7 @@ impl Bench {
                 socket: Socket::Plain(OwnedFd::from(socket)),
                 protocol,
                 subscription: subscription.clone(),
+                since: None,
                 head: Bytes::from_static(HEAD),
                 early: Vec::new(),
             })));

@@ -53,6 +53,14 @@ pub struct Config {
     #[arg(long, env = "LASTMILE_BACKLOG_BYTES", default_value_t = 1 << 20)]
     pub backlog_bytes: usize,
 
+    /// Rounds kept of each game for subscribers that come back with ?since= or Last-Event-ID
+    #[arg(long, env = "LASTMILE_REPLAY_ROUNDS", default_value_t = 1024)]
+    pub replay_rounds: usize,
+
+    /// Bytes of rounds kept of each game for subscribers that come back
+    #[arg(long, env = "LASTMILE_REPLAY_BYTES", default_value_t = 1 << 20)]
+    pub replay_bytes: usize,
+
     /// Seconds between two heartbeats of an event stream; WebSockets are pinged at half that pace
     #[arg(long, env = "LASTMILE_HEARTBEAT_S", default_value_t = 15.0, value_parser = parse_seconds)]
     pub heartbeat_s: f64,

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -122,7 +122,7 @@ impl SharedStreams {
             .with_state(self)
     }
 
-    async fn join(&self, uri: &Uri) -> Result<QueueReader, Refusal> {
+    async fn join(&self, uri: &Uri, headers: &HeaderMap) -> Result<QueueReader, Refusal> {
         let target = uri.path_and_query().map_or("", |target| target.as_str());
         let request = match StreamRequest::parse(target) {
             Some(Ok(request)) if request.protocol == Protocol::Sse => request,
@@ -130,15 +130,17 @@ impl SharedStreams {
             _ => return Err(Refusal::not_found()),
         };
         let subscription = self.catalog.resolve(&request.topic).ok_or_else(Refusal::not_found)?;
+        let last_event_id = headers.get("last-event-id").map(axum::http::HeaderValue::as_bytes);
+        let since = protocol::sse::since(last_event_id, request.since)?;
         let shard = &self.shards[self.next_shard.fetch_add(1, Relaxed) % self.shards.len()];
-        QueueReader::join(shard, Framing::SseEvent, subscription)
+        QueueReader::resume(shard, Framing::SseEvent, subscription, since)
             .await
             .ok_or_else(|| Refusal { status: 503, error: "the server is shutting down".to_owned() })
     }
 }
 
-async fn event_stream(State(streams): State<Arc<SharedStreams>>, uri: Uri) -> Response {
-    let reader = match streams.join(&uri).await {
+async fn event_stream(State(streams): State<Arc<SharedStreams>>, uri: Uri, headers: HeaderMap) -> Response {
+    let reader = match streams.join(&uri, &headers).await {
         Ok(reader) => reader,
         Err(refusal) => return refuse(&refusal),
     };

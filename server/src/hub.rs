@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::catalog::{GameIndex, Subscription};
 use crate::published::Published;
+use crate::replay::{self, ReplayLimits, Ring};
 use crate::shard::{MemberKey, ShardId, ShardInput, ShardSender};
 
 /// See the module's documentation. Clones are the same hub.
@@ -23,6 +24,10 @@ pub struct Hub(Arc<Mutex<Places>>);
 #[derive(Debug)]
 struct Places {
     latest: Vec<Option<Latest>>,
+    rings: Vec<Ring>,
+    limits: ReplayLimits,
+    /// The place of the newest round among all.
+    place: u64,
     shards: Vec<ShardSender>,
 }
 
@@ -37,8 +42,14 @@ struct Latest {
 impl Hub {
     /// A hub for so many games and these shards.
     pub fn new(games: usize, shards: Vec<ShardSender>) -> Self {
+        Self::with_replay(games, shards, ReplayLimits::default())
+    }
+
+    /// The same with limits to what is kept for those who come back.
+    pub fn with_replay(games: usize, shards: Vec<ShardSender>, limits: ReplayLimits) -> Self {
         let latest = (0..games).map(|_| None).collect();
-        Self(Arc::new(Mutex::new(Places { latest, shards })))
+        let rings = (0..games).map(|_| Ring::default()).collect();
+        Self(Arc::new(Mutex::new(Places { latest, rings, limits, place: 0, shards })))
     }
 
     /// A round was published.
@@ -52,6 +63,7 @@ impl Hub {
             return;
         }
         *latest = Some(Latest { round: Arc::clone(round), stored: false });
+        places.keep(round);
         // The last shard first: shard 0 shares its thread with whoever publishes and runs after it, the others can
         // start at once.
         for shard in places.shards.iter().rev() {
@@ -61,13 +73,30 @@ impl Hub {
 
     /// A round is known from before this server started; it counts only where nothing newer is known.
     pub fn remember(&self, round: Arc<Published>) {
-        self.places().latest[round.game().index()].get_or_insert(Latest { round, stored: true });
+        let mut places = self.places();
+        let game = round.game().index();
+        if places.latest[game].is_none() {
+            places.keep(&round);
+            places.latest[game] = Some(Latest { round, stored: true });
+        }
     }
 
-    /// A shard's newcomer wants to attach.
-    pub fn attach(&self, shard: ShardId, member: MemberKey, subscription: &Subscription) {
+    /// What is published from now on may not be seen, until rounds come again.
+    pub fn interrupt(&self) {
+        self.places().rings.iter_mut().for_each(Ring::interrupt);
+    }
+
+    /// A shard's newcomer wants to attach: with the latest rounds, or with what came after the round it had last.
+    pub fn attach(&self, shard: ShardId, member: MemberKey, subscription: &Subscription, since: Option<u64>) {
         let places = self.places();
-        let latest = subscription.games().iter().filter_map(|game| places.latest(*game)).collect();
+        let games = subscription.games().iter();
+        let latest = match since {
+            None => games.filter_map(|game| places.latest(*game)).collect(),
+            Some(since) => {
+                let rings: Vec<_> = games.map(|game| (*game, &places.rings[game.index()])).collect();
+                replay::replay(&rings, since)
+            }
+        };
         places.shards[shard.index()].tell(ShardInput::Attached { member, latest });
     }
 
@@ -83,6 +112,11 @@ impl Hub {
 }
 
 impl Places {
+    fn keep(&mut self, round: &Published) {
+        self.place += 1;
+        self.rings[round.game().index()].push(self.place, round, self.limits);
+    }
+
     fn latest(&self, game: GameIndex) -> Option<Arc<Published>> {
         self.latest[game.index()].as_ref().map(|latest| Arc::clone(&latest.round))
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! Redis ──PUBLISH──▶ ingest ─Round─▶ hub ─Published─▶ shard 0 ─bytes─▶ its sockets (ws, sse; TLS or not)
 //!                                     │               shard 1 …       and queues (WebTransport, HTTP/2)
-//!                                     └─ latest of each game
+//!                                     └─ latest of each game, and what came before it
 //! ```
 //!
 //! Each shard is a thread with its own listeners; ingest and hub share the first shard's thread, so that a
@@ -21,6 +21,7 @@ mod ingest;
 pub mod metrics;
 pub mod protocol;
 pub mod published;
+pub mod replay;
 pub mod rest;
 pub mod shard;
 mod start;

@@ -25,7 +25,7 @@ pub enum Framing {
 /// When a subscriber gets a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// As the latest round, on connect.
+    /// On connect: the latest round, or what a client that resumes had missed.
     Attach,
     /// As it is published.
     Live,
@@ -39,6 +39,7 @@ pub struct Published {
     round_id: u64,
     ingested_ns: u64,
     payload: Bytes,
+    is_gap: bool,
     websocket: OnceLock<Bytes>,
     sse_initial: OnceLock<Bytes>,
     sse_message: OnceLock<Bytes>,
@@ -55,6 +56,7 @@ impl Published {
             round_id,
             ingested_ns,
             payload,
+            is_gap: false,
             websocket: OnceLock::new(),
             sse_initial: OnceLock::new(),
             sse_message: OnceLock::new(),
@@ -62,6 +64,17 @@ impl Published {
             uni_stream: OnceLock::new(),
             datagram: OnceLock::new(),
         }
+    }
+
+    /// No round but a notice among rounds: of what came between two of them, something can't be given.
+    pub fn gap(game: GameIndex, from: u64, to: u64) -> Self {
+        let payload = format!(r#"{{"gap":{{"from":{from},"to":{to}}}}}"#);
+        Self { is_gap: true, ..Self::new(game, to, payload.into(), 0) }
+    }
+
+    /// It is a notice of a gap.
+    pub fn is_gap(&self) -> bool {
+        self.is_gap
     }
 
     /// The game it belongs to.
@@ -91,7 +104,11 @@ impl Published {
             append(&mut out);
             Bytes::from(out)
         };
-        let sse = |event| encode(&|out| sse::append_event(out, event, Some(self.round_id), &self.payload));
+        let sse = |event| {
+            // A notice has no identifier: what the client had last stays what it was.
+            let (event, id) = if self.is_gap { (sse::EVENT_GAP, None) } else { (event, Some(self.round_id)) };
+            encode(&|out| sse::append_event(out, event, id, &self.payload))
+        };
         match (framing, moment) {
             (Framing::WebSocketText, _) => self.websocket.get_or_init(|| {
                 encode(&|out| websocket::append_frame(out, websocket::Opcode::Text, &self.payload))

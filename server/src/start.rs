@@ -23,6 +23,7 @@ use crate::ingest::{Ingest, IngestError};
 use crate::metrics::Metrics;
 use crate::protocol::webtransport::Sessions;
 use crate::published::Published;
+use crate::replay::ReplayLimits;
 use crate::rest::{self, FindProblems, LatestRound, Problem, RestState};
 use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
 use crate::store::{self, Store, StoreError};
@@ -137,7 +138,8 @@ impl Server {
         let games = control.block_on(store.games())?;
         let catalog = Arc::new(Catalog::new(games.into_iter().map(|game| (game.slug, game.game_type))));
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
-        let hub = Hub::new(catalog.len(), shards.clone());
+        let limits = ReplayLimits { rounds: config.replay_rounds, bytes: config.replay_bytes };
+        let hub = Hub::with_replay(catalog.len(), shards.clone(), limits);
         control.block_on(remember_latest(&store, &catalog, &hub))?;
 
         let (stop, stopping) = watch::channel(false);

@@ -99,6 +99,8 @@ pub struct StreamRequest {
     pub topic: Topic,
     /// How, on WebTransport.
     pub delivery: Delivery,
+    /// What the client had last: it gets what was published after this round.
+    pub since: Option<u64>,
 }
 
 /// Why a path that begins like a stream is none.
@@ -144,7 +146,7 @@ impl StreamRequest {
             None if is_name(rest) => Topic::Game(rest.to_owned()),
             _ => return Err(RequestError::NoTopic { protocol: protocol.name() }),
         };
-        let mut request = Self { protocol, topic, delivery: Delivery::default() };
+        let mut request = Self { protocol, topic, delivery: Delivery::default(), since: None };
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let refuse = |name, expected| {
                 Err(RequestError::Parameter { name, value: value.chars().take(32).collect(), expected })
@@ -153,6 +155,10 @@ impl StreamRequest {
                 "delivery" if protocol == Protocol::WebTransport => match value.parse() {
                     Ok(delivery) => request.delivery = delivery,
                     Err(()) => return refuse("delivery", "stream, streams or datagram"),
+                },
+                "since" => match value.parse() {
+                    Ok(round_id) => request.since = Some(round_id),
+                    Err(_) => return refuse("since", "the round_id of the last round received"),
                 },
                 "encoding" if value != "json" => return refuse("encoding", "json"),
                 "batch_ms" if value != "0" => return refuse("batch_ms", "0"),
@@ -174,6 +180,7 @@ mod tests {
         assert_eq!(parse("/sse/type/multiplier").topic, Topic::Type("multiplier".into()));
         assert_eq!(parse("/wt/wall-street?delivery=datagram").delivery, Delivery::Datagram);
         assert_eq!(parse("/wt/crash?token=x").delivery, Delivery::Stream);
+        assert_eq!(parse("/wt/crash?delivery=streams&since=512").since, Some(512));
         for protocol in Protocol::ALL {
             for topic in [Topic::Game("crash".into()), Topic::Type("color".into())] {
                 let path = topic.path(protocol);
@@ -198,5 +205,8 @@ mod tests {
             Some(Err(RequestError::Parameter { name: "delivery", .. }))
         ));
         assert!(StreamRequest::parse("/ws/crash?encoding=msgpack").unwrap().is_err());
+        for since in ["", "-1", "x", "18446744073709551616"] {
+            assert!(StreamRequest::parse(&format!("/ws/crash?since={since}")).unwrap().is_err(), "{since}");
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 pub const EVENT_INITIAL: &str = "initial";
 /// `event:` of every later round.
 pub const EVENT_MESSAGE: &str = "message";
+/// `event:` of a notice that rounds are missing.
+pub const EVENT_GAP: &str = "gap";
 /// What a stream begins with: how long a client waits before it reconnects.
 pub const RETRY_LINE: &[u8] = b"retry: 3000\n\n";
 

@@ -140,10 +140,10 @@ impl Entrance {
             };
             match decision {
                 None => self.http.serve(stream, received)?,
-                Some(Ok(Admission { protocol, subscription, head })) => {
+                Some(Ok(Admission { protocol, subscription, since, head })) => {
                     let early = received.split_off(head_bytes);
                     let socket = stream.into_socket()?;
-                    let join = SocketJoin { socket, protocol, subscription, head, early };
+                    let join = SocketJoin { socket, protocol, subscription, since, head, early };
                     shard.tell(ShardInput::JoinSocket(Box::new(join)));
                 }
                 Some(Err(refusal)) => {
@@ -170,11 +170,13 @@ impl Entrance {
     }
 
     fn admission(&self, request: &RequestHead<'_>, protocol: Protocol) -> Result<Admission, Refusal> {
-        let (_, subscription) = self.resolve(request.target(), protocol)?;
+        let (StreamRequest { since, .. }, subscription) = self.resolve(request.target(), protocol)?;
         Ok(if protocol == Protocol::WebSocket {
-            Admission { protocol: &websocket::WebSocket, subscription, head: websocket::handshake(request)? }
+            let head = websocket::handshake(request)?;
+            Admission { protocol: &websocket::WebSocket, subscription, since, head }
         } else {
-            Admission { protocol: &sse::Sse, subscription, head: sse::response_head() }
+            let since = sse::since(request.header("last-event-id"), since)?;
+            Admission { protocol: &sse::Sse, subscription, since, head: sse::response_head() }
         })
     }
 }
@@ -183,6 +185,7 @@ impl Entrance {
 struct Admission {
     protocol: &'static dyn StreamProtocol,
     subscription: Subscription,
+    since: Option<u64>,
     head: Bytes,
 }
 

@@ -107,6 +107,7 @@ impl Ingest {
                         None => info!(url = %self.url, "subscribed to Redis again"),
                     }
                     let reason = subscription.run(|channel, payload| self.take(channel, payload)).await;
+                    self.hub.interrupt();
                     self.metrics.ingest.connected.add(-1);
                     self.metrics.ingest.disconnects.add(1);
                     warn!(url = %self.url, %reason, "lost the connection to Redis");

@@ -6,6 +6,7 @@ use lastmile_wire::request::Protocol;
 use lastmile_wire::sse;
 
 use super::{CloseReason, Conversation, StreamProtocol};
+use crate::connect::Refusal;
 use crate::published::Framing;
 
 /// Headers of every event stream, whatever HTTP version carries it.
@@ -32,6 +33,18 @@ pub fn response_head() -> Bytes {
     head.extend_from_slice(b"connection: close\r\n\r\n");
     head.extend_from_slice(sse::RETRY_LINE);
     Bytes::from(head)
+}
+
+/// What a client had last: its `Last-Event-ID`, which is newer than the `since` of an address it comes back to.
+///
+/// # Errors
+/// [`Refusal`] where that is no event of ours. An empty one says that there was none.
+pub fn since(last_event_id: Option<&[u8]>, since: Option<u64>) -> Result<Option<u64>, Refusal> {
+    let Some(id) = last_event_id.map(<[u8]>::trim_ascii).filter(|id| !id.is_empty()) else {
+        return Ok(since);
+    };
+    let round_id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
+    round_id.map(Some).ok_or_else(|| Refusal::bad_request("Last-Event-ID must be the round_id of a round"))
 }
 
 impl StreamProtocol for Sse {

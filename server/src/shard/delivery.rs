@@ -66,7 +66,7 @@ impl Shard {
             }
         }
         let counters = self.counters().protocol(protocol_of(framing));
-        counters.deliveries.add(latest.len() as u64);
+        counters.deliveries.add(latest.iter().filter(|round| !round.is_gap()).count() as u64);
         counters.bytes.add(frames.len() as u64);
         Ok(())
     }

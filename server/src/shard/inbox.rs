@@ -50,6 +50,8 @@ pub struct SocketJoin {
     pub protocol: &'static dyn StreamProtocol,
     /// What it gets.
     pub subscription: Subscription,
+    /// What its client had last.
+    pub since: Option<u64>,
     /// The answer to its handshake; sent once it is attached, so that who has seen it misses nothing.
     pub head: Bytes,
     /// What the client sent behind its request.
@@ -63,6 +65,8 @@ pub struct QueueJoin {
     pub framing: Framing,
     /// What it gets.
     pub subscription: Subscription,
+    /// What its client had last.
+    pub since: Option<u64>,
     /// Where its frames go.
     pub outlet: QueueOutlet,
     /// Told when it is attached, before the first frame.
@@ -76,6 +80,8 @@ pub struct SessionJoin {
     pub outlet: SessionOutlet,
     /// What it gets.
     pub subscription: Subscription,
+    /// What its client had last.
+    pub since: Option<u64>,
     /// Told when it is attached; the session is accepted then.
     pub attached: oneshot::Sender<MemberKey>,
 }
@@ -85,11 +91,11 @@ pub struct SessionJoin {
 pub enum ShardInput {
     /// A round was published.
     Round(Arc<Published>),
-    /// The hub has attached a member: it gets these rounds now and every later one.
+    /// The hub has attached a member: it gets this now and every later round.
     Attached {
         /// The member.
         member: MemberKey,
-        /// The latest round of each of its games.
+        /// The latest round of each of its games, or what it had missed.
         latest: Vec<Arc<Published>>,
     },
     /// A socket wants to become a member.

@@ -46,6 +46,8 @@ pub enum Phase {
 pub struct Joining {
     /// What it gets.
     pub subscription: Subscription,
+    /// What its client had last.
+    pub since: Option<u64>,
     /// The answer to its handshake, where the shard is to send it.
     pub head: Bytes,
     /// What its client sent behind the request.
@@ -56,8 +58,12 @@ pub struct Joining {
 
 impl Joining {
     /// Someone waits for this member to be attached, and answers its client then.
-    pub fn waited_for(subscription: Subscription, attached: oneshot::Sender<MemberKey>) -> Self {
-        Self { subscription, head: Bytes::new(), early: Vec::new(), attached: Some(attached) }
+    pub fn waited_for(
+        subscription: Subscription,
+        since: Option<u64>,
+        attached: oneshot::Sender<MemberKey>,
+    ) -> Self {
+        Self { subscription, since, head: Bytes::new(), early: Vec::new(), attached: Some(attached) }
     }
 }
 

@@ -144,6 +144,7 @@ impl Shard {
                 let outlet = SocketOutlet::new(join.socket, join.protocol, self.sweep.now_s());
                 let joining = Joining {
                     subscription: join.subscription,
+                    since: join.since,
                     head: join.head,
                     early: join.early,
                     attached: None,
@@ -151,12 +152,15 @@ impl Shard {
                 self.join(Outlet::Socket(outlet), joining);
             }
             ShardInput::JoinQueue(join) => {
-                let QueueJoin { framing, subscription, outlet, attached } = *join;
-                self.join(Outlet::Queue(outlet, framing), Joining::waited_for(subscription, attached));
+                let QueueJoin { framing, subscription, since, outlet, attached } = *join;
+                self.join(Outlet::Queue(outlet, framing), Joining::waited_for(subscription, since, attached));
             }
             ShardInput::JoinSession(join) => {
-                let SessionJoin { outlet, subscription, attached } = *join;
-                self.join(Outlet::Session(Box::new(outlet)), Joining::waited_for(subscription, attached));
+                let SessionJoin { outlet, subscription, since, attached } = *join;
+                self.join(
+                    Outlet::Session(Box::new(outlet)),
+                    Joining::waited_for(subscription, since, attached),
+                );
             }
             ShardInput::Open(member, session) => self.open_session(member, *session),
             ShardInput::Stream(member, stream) => self.use_stream(member, stream),
@@ -172,8 +176,9 @@ impl Shard {
             return;
         }
         let subscription: Subscription = joining.subscription.clone();
+        let since = joining.since;
         let member = self.members.insert(outlet, joining);
-        self.hub.attach(self.id, member, &subscription);
+        self.hub.attach(self.id, member, &subscription, since);
     }
 
     fn counters(&self) -> &ShardMetrics {

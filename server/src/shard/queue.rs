@@ -63,6 +63,16 @@ pub struct QueueReader {
 impl QueueReader {
     /// Joins a shard and waits until attached. `None` where the server is shutting down.
     pub async fn join(shard: &ShardSender, framing: Framing, subscription: Subscription) -> Option<Self> {
+        Self::resume(shard, framing, subscription, None).await
+    }
+
+    /// The same for a client that says what it had last.
+    pub async fn resume(
+        shard: &ShardSender,
+        framing: Framing,
+        subscription: Subscription,
+        since: Option<u64>,
+    ) -> Option<Self> {
         let (sender, batches) = mpsc::channel(MAX_QUEUED_BATCHES);
         let (close, closing) = oneshot::channel();
         let (attach, attached) = oneshot::channel();
@@ -73,7 +83,7 @@ impl QueueReader {
             limit_bytes: 0,
             closing: close,
         };
-        let join = QueueJoin { framing, subscription, outlet, attached: attach };
+        let join = QueueJoin { framing, subscription, since, outlet, attached: attach };
         shard.tell(ShardInput::JoinQueue(Box::new(join)));
         let member = attached.await.ok()?;
         Some(Self { batches, queued_bytes, closing, shard: shard.clone(), member })

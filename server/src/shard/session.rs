@@ -82,9 +82,10 @@ impl SessionSeat {
         shard: &ShardSender,
         outlet: SessionOutlet,
         subscription: Subscription,
+        since: Option<u64>,
     ) -> Option<Self> {
         let (attached, answered) = tokio::sync::oneshot::channel();
-        shard.tell(ShardInput::JoinSession(Box::new(SessionJoin { outlet, subscription, attached })));
+        shard.tell(ShardInput::JoinSession(Box::new(SessionJoin { outlet, subscription, since, attached })));
         Some(Self { shard: shard.clone(), member: answered.await.ok()? })
     }
 

@@ -47,6 +47,12 @@ impl Events {
                 id: after(id, "id: "),
                 data: after(data, "data: ").into(),
             },
+            // A notice: no identifier, so that a client keeps that of its last round.
+            [event @ "event: gap", data] => Event::Round {
+                event: after(event, "event: "),
+                id: String::new(),
+                data: after(data, "data: ").into(),
+            },
             [line] if line.starts_with(':') => Event::Comment(after(line, ": ")),
             [line] => Event::Retry(after(line, "retry: ").parse().expect("milliseconds")),
             _ => panic!("no event the contract knows: {block:?}"),

@@ -8,6 +8,7 @@ mod http;
 mod ingest;
 mod metrics;
 mod redis;
+mod resume;
 mod shutdown;
 mod slow;
 mod start;

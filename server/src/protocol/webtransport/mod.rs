@@ -119,7 +119,7 @@ impl Sessions {
             }
         };
         let outlet = SessionOutlet::new(wanted.delivery, Arc::clone(&self.entrance.metrics), self.id);
-        let seat = Arc::new(SessionSeat::join(&self.shard, outlet, subscription).await?);
+        let seat = Arc::new(SessionSeat::join(&self.shard, outlet, subscription, wanted.since).await?);
         let session_id = offer.session_id();
         let streams =
             offer.accept().await.inspect_err(|error| debug!(%error, "a session was not taken")).ok()?;
