@@ -5,6 +5,7 @@ mod sample;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use lastmile_reports::store::{self, RESULT_JSON_SCHEMA};
@@ -17,7 +18,9 @@ fn validator() -> Validator {
 }
 
 fn sample_json() -> Value {
-    serde_json::from_str(&store::to_json(&sample::first_light())).expect("a result is JSON")
+    static SAMPLE: LazyLock<Value> =
+        LazyLock::new(|| serde_json::from_str(&store::to_json(&sample::full())).expect("a result is JSON"));
+    SAMPLE.clone()
 }
 
 #[test]
@@ -40,7 +43,7 @@ fn the_smallest_result_is_valid_for_schema_and_reader_alike() {
 #[test]
 fn broken_results_are_refused() {
     let validator = validator();
-    let broken: [(&str, Value); 14] = [
+    let broken: [(&str, Value); 22] = [
         ("/schema", json!("lastmile.result/2")),
         ("/seed", json!(-1)),
         ("/seed", json!("7")),
@@ -55,6 +58,14 @@ fn broken_results_are_refused() {
         ("/cases/0/histogram", json!("no base64!")),
         ("/cases/0/timeline/0/second", json!(-1)),
         ("/cases/0/server", json!(null)),
+        ("/cases/0/encrypted", json!("yes")),
+        ("/cases/0/latency_intervals/p50", json!([1.0])),
+        ("/cases/2/stages/0/name", json!(null)),
+        ("/cases/0/slices/0/order", json!(-1)),
+        ("/cases/0/health/steal_share", json!(17.0)),
+        ("/cases/0/timeline/0/buckets/0", json!([0.5, 3])),
+        ("/cases/0/resources/0/server_rss_bytes", json!(0.5)),
+        ("/capacity/0/steps/0/kept", json!(null)),
     ];
     for (pointer, replacement) in broken {
         let mut value = sample_json();
@@ -98,15 +109,26 @@ fn every_field_written_is_described() {
         value.as_object().expect("is an object").keys().cloned().collect()
     };
     let result = sample_json();
-    let case = &result["cases"][0];
+    // The first case is a floor without stages; the last one has everything.
+    let case = result["cases"].as_array().and_then(|cases| cases.last()).expect("has cases");
+    let described = |name: &str| &schema["$defs"][name]["properties"];
     for (written, described) in [
         (&result, &schema["properties"]),
-        (&result["environment"], &schema["$defs"]["environment"]["properties"]),
-        (case, &schema["$defs"]["case"]["properties"]),
-        (&case["latency_us"], &schema["$defs"]["latency_summary"]["properties"]),
-        (&case["accounting"], &schema["$defs"]["accounting"]["properties"]),
-        (&case["server"], &schema["$defs"]["process_cost"]["properties"]),
-        (&case["timeline"][0], &schema["$defs"]["timeline_point"]["properties"]),
+        (&result["environment"], described("environment")),
+        (case, described("case")),
+        (&case["latency_us"], described("latency_summary")),
+        (&case["latency_intervals"], described("quantile_intervals")),
+        (&case["spread"], described("fan_out_spread")),
+        (&case["stages"][0], described("stage")),
+        (&case["slices"][0], described("slice_summary")),
+        (&case["health"], described("health")),
+        (&case["health"]["threads"][0], described("thread_use")),
+        (&case["accounting"], described("accounting")),
+        (&case["server"], described("process_cost")),
+        (&case["timeline"][0], described("timeline_point")),
+        (&case["resources"][0], described("resource_point")),
+        (&result["capacity"][0], described("capacity")),
+        (&result["capacity"][0]["steps"][0], described("capacity_step")),
     ] {
         assert_eq!(fields(written), fields(described));
         for (name, field) in described.as_object().expect("is an object") {

@@ -1,11 +1,16 @@
 //! Results made up from a seed, with figures as a small machine gives them. For tests and for looking at reports;
 //! nobody measured them.
-#![allow(dead_code, reason = "every test and the example use their own part of it")]
+#![allow(dead_code, unused_imports, reason = "every test and the example use their own part of it")]
+
+mod full;
+
+pub use full::full;
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{encode, new_latency_histogram};
 use lastmile_reports::schema::{
-    Accounting, CaseResult, Environment, LatencySummary, ProcessCost, RunResult, SCHEMA, TimelinePoint,
+    Accounting, CaseResult, Environment, FanOutSpread, LatencySummary, ProcessCost, RunResult, SCHEMA,
+    TimelinePoint,
 };
 
 /// `SplitMix64`: small, seeded, and the same on every machine.
@@ -207,8 +212,31 @@ struct Drawn {
     latency: Histogram<u64>,
     service: Histogram<u64>,
     slip: Histogram<u64>,
+    /// First, half, 99 % and last subscriber of each message.
+    complete: [Histogram<u64>; 4],
     timeline: Vec<TimelinePoint>,
     delivered: u64,
+}
+
+impl Drawn {
+    fn spread(&self, samples: u64) -> FanOutSpread {
+        let [first_us, median_us, ninety_nine_us, last_us] =
+            [0, 1, 2, 3].map(|part| LatencySummary::from_histogram(&self.complete[part], samples));
+        FanOutSpread { first_us, median_us, ninety_nine_us, last_us }
+    }
+}
+
+fn record_us(histogram: &mut Histogram<u64>, value_us: f64) {
+    histogram.record((value_us * 1_000.0) as u64).expect("inside the range");
+}
+
+/// The buckets of the heat map, from latencies in order.
+fn buckets(sorted_us: &[f64]) -> Vec<(i16, u64)> {
+    let bucket = |us: f64| (us.log2() * 4.0).floor() as i16;
+    sorted_us
+        .chunk_by(|left, right| bucket(*left) == bucket(*right))
+        .map(|run| (bucket(run[0]), run.len() as u64))
+        .collect()
 }
 
 fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
@@ -216,6 +244,7 @@ fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
         latency: new_latency_histogram(),
         service: new_latency_histogram(),
         slip: new_latency_histogram(),
+        complete: [0; 4].map(|_| new_latency_histogram()),
         timeline: Vec::new(),
         delivered: 0,
     };
@@ -223,8 +252,9 @@ fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
         let mut of_second = Vec::new();
         for _ in 0..load.rate {
             let slip_us = 4.0 + 9.0 * random.uniform();
-            drawn.slip.record((slip_us * 1_000.0) as u64).expect("inside the range");
+            record_us(&mut drawn.slip, slip_us);
             let stall_us = if random.uniform() < character.stalls { 4_000.0 * random.uniform() } else { 0.0 };
+            let mut of_message = Vec::new();
             let factor = (character.spread * random.normal()).exp();
             for subscriber in 0..load.connections {
                 if random.uniform() < character.loss {
@@ -232,11 +262,18 @@ fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
                 }
                 let own_us = character.base_us + character.step_us * f64::from(subscriber);
                 let service_us = own_us * factor * (1.0 + 0.05 * random.uniform()) + stall_us;
-                drawn.service.record((service_us * 1_000.0) as u64).expect("inside the range");
+                record_us(&mut drawn.service, service_us);
                 let latency_us = service_us + slip_us;
-                drawn.latency.record((latency_us * 1_000.0) as u64).expect("inside the range");
-                of_second.push(latency_us);
+                record_us(&mut drawn.latency, latency_us);
+                of_message.push(latency_us);
             }
+            of_message.sort_by(f64::total_cmp);
+            for (part, share) in [0.0, 0.5, 0.99, 1.0].into_iter().enumerate() {
+                if let Some(last) = of_message.len().checked_sub(1) {
+                    record_us(&mut drawn.complete[part], of_message[(last as f64 * share).round() as usize]);
+                }
+            }
+            of_second.extend(of_message);
         }
         drawn.delivered += of_second.len() as u64;
         of_second.sort_by(f64::total_cmp);
@@ -246,7 +283,7 @@ fn draw(character: &Character, load: Load, random: &mut Random) -> Drawn {
             planned: Some(u64::from(load.rate)),
             published: u64::from(load.rate),
             delivered: of_second.len() as u64,
-            buckets: Vec::new(),
+            buckets: buckets(&of_second),
             p50_us: at(0.5),
             p99_us: at(0.99),
             max_us: of_second.last().copied(),
@@ -263,7 +300,7 @@ fn case(character: &Character, load: Load, seed: u64) -> CaseResult {
     let mut connects = new_latency_histogram();
     for _ in 0..load.connections {
         let connect_us = character.connect_us * (0.3 * random.normal()).exp();
-        connects.record((connect_us * 1_000.0) as u64).expect("inside the range");
+        record_us(&mut connects, connect_us);
     }
     let cost = |cpu_us: f64, bytes: f64, idle_bytes: u64| ProcessCost {
         cpu_us_per_delivery: Some(cpu_us),
