@@ -6,7 +6,6 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HistogramError, encode, new_latency_histogram};
 use lastmile_reports::schema::{Accounting, CaseResult, LatencySummary, ProcessCost, TimelinePoint};
-use lastmile_wire::request::Protocol;
 
 use crate::plan::{Case, Slice};
 use crate::recorder::add_histogram;
@@ -35,9 +34,9 @@ pub fn case_result(
     let expected = sum(|outcome| outcome.measured_messages * outcome.connections);
     let cost = |of: fn(&Costs) -> Option<Cost>| process_cost(outcomes, of, delivered);
     Ok(CaseResult {
-        protocol: case.variant.name().to_owned(),
-        encrypted: Some(case.variant.protocol() == Protocol::WebTransport),
-        floor: false,
+        protocol: case.variant.to_string(),
+        encrypted: Some(case.variant.is_encrypted()),
+        floor: case.variant.is_floor(),
         topic: case.load.topic.to_string(),
         connections: case.load.connections as u32,
         rate: if is_closed_loop { 0.0 } else { case.load.messages_per_second },

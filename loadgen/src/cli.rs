@@ -42,7 +42,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct RunArguments {
     /// Protocols to measure, separated by commas: ws, sse, wt-stream, wt-streams, wt-datagram
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = Variant::ALL.map(Variant::name))]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Variant::DEFAULT)]
     pub protocols: Vec<Variant>,
 
     /// Subscribers of each protocol

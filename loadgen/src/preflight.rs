@@ -15,6 +15,12 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// Why a run can't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
+    /// A variant without a transport.
+    #[error("{variant} can't be measured by this version of lastmile; leave it out of --protocols")]
+    NotMeasurable {
+        /// What was asked for.
+        variant: Variant,
+    },
     /// More connections than descriptors.
     #[error(
         "{connections} connections need {needed} file descriptors, but a process may open at most {available}; \
@@ -78,6 +84,9 @@ impl Limits {
     /// # Errors
     /// [`PreflightError`] says what is missing.
     pub fn check(&self, plan: &Plan) -> Result<(), PreflightError> {
+        if let Some(variant) = variants(plan).into_iter().find(|variant| !variant.is_measurable()) {
+            return Err(PreflightError::NotMeasurable { variant });
+        }
         // Sessions of WebTransport share UDP sockets; only the others take a descriptor and a port each.
         let streams = plan.cases.iter().filter(|case| case.variant.delivery().is_none());
         let connections = streams.map(|case| case.load.connections).max().unwrap_or(0);
@@ -123,9 +132,12 @@ pub fn prepare_output(folder: &Path) -> Result<(), PreflightError> {
 
 /// The variants of a plan, each once.
 pub fn variants(plan: &Plan) -> Vec<Variant> {
-    let mut variants: Vec<Variant> = plan.cases.iter().map(|case| case.variant).collect();
-    variants.sort_unstable();
-    variants.dedup();
+    let mut variants = Vec::new();
+    for case in &plan.cases {
+        if !variants.contains(&case.variant) {
+            variants.push(case.variant);
+        }
+    }
     variants
 }
 
@@ -154,13 +166,13 @@ mod tests {
     #[test]
     fn too_many_connections_are_told_how_many_fit() {
         let limits = Limits { descriptors: 1064, ports: 1000 };
-        assert!(limits.check(&plan(Variant::WebSocket, 1000)).is_ok());
-        let error = limits.check(&plan(Variant::Sse, 1001)).unwrap_err().to_string();
+        assert!(limits.check(&plan(Variant::WS, 1000)).is_ok());
+        let error = limits.check(&plan(Variant::SSE, 1001)).unwrap_err().to_string();
         assert!(error.contains("at most 1064") && error.contains("--connections 1000"), "{error}");
         let limits = Limits { descriptors: 100_000, ports: 1000 };
-        let error = limits.check(&plan(Variant::Sse, 1001)).unwrap_err().to_string();
+        let error = limits.check(&plan(Variant::SSE, 1001)).unwrap_err().to_string();
         assert!(error.contains("there are 1000"), "{error}");
-        assert!(limits.check(&plan(Variant::WebTransportStream, 100_001)).is_ok());
+        assert!(limits.check(&plan(Variant::WT_STREAM, 100_001)).is_ok());
     }
 
     #[test]

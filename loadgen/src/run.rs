@@ -13,6 +13,7 @@ use crate::plan::{Plan, Slice};
 use crate::progress::RunWatcher;
 use crate::slice::{SliceError, SliceOutcome, SliceRequest, measure};
 use crate::stack::{Processes, StackError, StackPlan};
+use crate::variant::Variant;
 
 /// Why a run ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum RunError {
     #[error("{protocol}: {source}")]
     Stack {
         /// What was to be measured.
-        protocol: &'static str,
+        protocol: Variant,
         /// Why not.
         source: StackError,
     },
@@ -29,7 +30,7 @@ pub enum RunError {
     #[error("{protocol}: {source}")]
     Slice {
         /// What was being measured.
-        protocol: &'static str,
+        protocol: Variant,
         /// Why it failed.
         source: SliceError,
     },
@@ -126,8 +127,8 @@ impl Progressing {
         watcher: &dyn RunWatcher,
     ) -> Result<(), RunError> {
         for (number, &slice) in plan.slices.iter().enumerate() {
-            let protocol = plan.cases[slice.case].variant.name();
-            watcher.slice_begins(protocol, number + 1, plan.slices.len(), slice);
+            let protocol = plan.cases[slice.case].variant.to_string();
+            watcher.slice_begins(&protocol, number + 1, plan.slices.len(), slice);
             match self.measure_one(plan, number, request, interrupt, watcher) {
                 Ok(outcome) => self.outcomes[slice.case].push(outcome),
                 // What was measured until then is kept, and that it was cut short stands in the result.
@@ -151,7 +152,7 @@ impl Progressing {
     ) -> Result<SliceOutcome, RunError> {
         let slice = plan.slices[number];
         let case = &plan.cases[slice.case];
-        let protocol = case.variant.name();
+        let protocol = case.variant;
         let processes = Arc::<Processes>::default();
         interrupt.guard(&processes);
         let made = request.stack.make(processes);

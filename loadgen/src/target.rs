@@ -131,10 +131,10 @@ impl Target {
     /// [`TargetError::NotServed`] where it does not.
     pub fn check_serves(&self, variant: Variant) -> Result<(), TargetError> {
         match variant.protocol() {
-            Protocol::WebSocket | Protocol::Sse if self.http.is_none() => {
+            Some(Protocol::WebSocket | Protocol::Sse) if self.http.is_none() => {
                 Err(TargetError::NotServed { variant, form: "http://HOST:PORT" })
             }
-            Protocol::WebTransport if self.webtransport.is_none() => {
+            Some(Protocol::WebTransport) if self.webtransport.is_none() => {
                 Err(TargetError::NotServed { variant, form: "https://HOST:PORT" })
             }
             _ => Ok(()),
@@ -182,19 +182,20 @@ impl Target {
         sink: S,
     ) -> Result<S, AttachError> {
         let not_served = || io::Error::other(format!("no target serves {variant}"));
-        let own_path = match variant.protocol() {
+        let Some(protocol) = variant.protocol() else { return Err(not_served().into()) };
+        let own_path = match protocol {
             Protocol::WebSocket => self.paths.websocket.clone(),
             Protocol::Sse => self.paths.sse.clone(),
             Protocol::WebTransport => None,
         };
-        let path = own_path.unwrap_or_else(|| topic.path(variant.protocol()));
+        let path = variant.target(&own_path.unwrap_or_else(|| topic.path(protocol)));
         if let Some(delivery) = variant.delivery() {
             let server = self.webtransport.clone().ok_or_else(not_served)?;
-            return WebTransport::new(server, &path, delivery).drive(subscribers, pace, stop, sink);
+            return WebTransport::new(server, path, delivery).drive(subscribers, pace, stop, sink);
         }
         let server = self.http.clone().ok_or_else(not_served)?;
         let address = Address::Tcp(server.address);
-        if variant == Variant::Sse {
+        if protocol == Protocol::Sse {
             let framing = ServerSentEvents::new(server, path);
             StreamTransport { framing, address }.drive(subscribers, pace, stop, sink)
         } else {
@@ -291,8 +292,8 @@ mod tests {
     #[test]
     fn a_protocol_without_its_kind_of_target_is_refused() {
         let target = Target::from_urls(&["https://127.0.0.1:1".to_owned()]).unwrap();
-        assert!(target.check_serves(Variant::WebTransportStream).is_ok());
-        let error = target.check_serves(Variant::Sse).unwrap_err().to_string();
+        assert!(target.check_serves(Variant::WT_STREAM).is_ok());
+        let error = target.check_serves(Variant::SSE).unwrap_err().to_string();
         assert!(error.starts_with("sse needs a target of the form http://"), "{error}");
     }
 

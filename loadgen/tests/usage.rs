@@ -51,7 +51,14 @@ fn nobody() -> String {
 fn flags_that_make_no_sense() {
     refused(
         &["--protocols", "ws,smoke"],
-        &["unknown protocol \"smoke\"", "ws, sse, wt-stream, wt-streams, wt-datagram"],
+        &[
+            "unknown protocol \"smoke\"",
+            "ws, sse, wss, sse-tls, wt-stream, wt-streams, wt-datagram, redis, tcp",
+        ],
+    );
+    refused(
+        &["--protocols", "sse+h3"],
+        &["sse has no option \"h3\"", "+h2, +msgpack and +batch1 to +batch100"],
     );
     refused(&["--rate", "0"], &["--rate", "0.001"]);
     refused(&["--duration", "ten"], &["--duration", "10s, 500ms or 2m"]);

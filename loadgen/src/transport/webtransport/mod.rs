@@ -73,9 +73,9 @@ pub struct WebTransport {
 }
 
 impl WebTransport {
-    /// Subscriptions of `path` on `server`, delivered as `delivery`.
-    pub fn new(server: WebTransportServer, path: &str, delivery: Delivery) -> Self {
-        Self { server, path: format!("{path}?delivery={}", delivery.name()), delivery }
+    /// Subscriptions of `path` on `server`, whose query asks for `delivery`.
+    pub fn new(server: WebTransportServer, path: String, delivery: Delivery) -> Self {
+        Self { server, path, delivery }
     }
 
     /// Runs inside the worker's runtime; sessions end when their set is dropped.
