@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::guard::GuardFlags;
+
 /// Redis Pub/Sub fan-out over WebSocket, Server-Sent Events and WebTransport.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "lastmile-server", version)]
@@ -72,6 +74,10 @@ pub struct Config {
     /// Seconds to wait for Redis and the database at start
     #[arg(long, env = "LASTMILE_STARTUP_LIMIT_S", default_value_t = 10.0, value_parser = parse_seconds)]
     pub startup_limit_s: f64,
+
+    /// Who may come in, and how much of the server one client may take
+    #[command(flatten)]
+    pub guard: GuardFlags,
 }
 
 /// TLS without files.
@@ -95,6 +101,11 @@ impl Config {
         self.tls.is_some() || self.tls_cert.is_some()
     }
 
+    /// Somebody else than this machine can connect.
+    pub fn listens_beyond_loopback(&self) -> bool {
+        [self.listen, self.wt_listen].iter().any(|address| !address.ip().to_canonical().is_loopback())
+    }
+
     /// See [`Self::startup_limit_s`].
     pub fn startup_limit(&self) -> Duration {
         Duration::from_secs_f64(self.startup_limit_s)
@@ -108,7 +119,7 @@ impl Config {
     }
 }
 
-fn parse_seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("give seconds between 0.01 and 86400".to_owned()),

@@ -15,6 +15,7 @@ pub mod certificate;
 pub mod clock;
 pub mod config;
 pub mod connect;
+pub mod guard;
 mod http;
 pub mod hub;
 mod ingest;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use lastmile_wire::request::Protocol;
 
+use crate::guard::Refused;
 use crate::protocol::CloseReason;
 
 /// A number that only rises.
@@ -123,6 +124,22 @@ impl IngestMetrics {
     }
 }
 
+/// Those who were not let in, or not any further.
+#[derive(Debug, Default)]
+pub struct RefusedMetrics([Counter; Refused::COUNT]);
+
+impl RefusedMetrics {
+    /// Counts one.
+    pub fn add(&self, reason: Refused) {
+        self.0[reason as usize].add(1);
+    }
+
+    /// Those refused for this reason.
+    pub fn get(&self, reason: Refused) -> u64 {
+        self.0[reason as usize].get()
+    }
+}
+
 /// All counters of a server.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -130,6 +147,8 @@ pub struct Metrics {
     pub ingest: IngestMetrics,
     /// Handshakes that were refused or never finished.
     pub handshakes_failed: Counter,
+    /// Clients the guard refused.
+    pub refused: RefusedMetrics,
     /// One entry a shard.
     pub shards: Vec<ShardMetrics>,
 }
@@ -220,6 +239,9 @@ impl Metrics {
         family(out, "lastmile_ingest_rejected_total", "counter", help, "reason", rejected);
         let help = "Handshakes refused or never finished.";
         single(out, "lastmile_handshakes_failed_total", "counter", help, self.handshakes_failed.get());
+        let help = "Clients refused by the guard: connections, requests and commands, by reason.";
+        let refused = Refused::ALL.map(|reason| (reason.label(), self.refused.get(reason)));
+        family(out, "lastmile_refused_total", "counter", help, "reason", refused);
     }
 
     fn render_ingest_to_written(&self, out: &mut String) {
