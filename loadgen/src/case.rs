@@ -7,11 +7,13 @@ use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HistogramError, encode, new_latency_histogram};
 use lastmile_reports::schema::{Accounting, CaseResult, LatencySummary, ProcessCost, TimelinePoint};
 
+use crate::observation::{Cost, Costs, Wellbeing, behind_each_other};
 use crate::plan::{Case, Slice};
+use crate::receipt_log::PerMessage;
 use crate::recorder::add_histogram;
-use crate::slice::{Cost, Costs, SliceOutcome};
+use crate::slice::SliceOutcome;
 
-/// The result of a case from the outcomes of its slices, at least one.
+/// The result of a case from the outcomes of its slices, at least one. `seed` is that of the intervals' draws.
 ///
 /// # Errors
 /// [`HistogramError`] where a histogram can't be written.
@@ -19,6 +21,7 @@ pub fn case_result(
     case: &Case,
     slice: Slice,
     outcomes: &[SliceOutcome],
+    seed: u64,
 ) -> Result<CaseResult, HistogramError> {
     let sum = |count: fn(&SliceOutcome) -> u64| outcomes.iter().map(count).sum::<u64>();
     let seconds = |length: fn(&SliceOutcome) -> Duration| {
@@ -33,6 +36,12 @@ pub fn case_result(
     let delivered = sum(|outcome| outcome.recording.delivered);
     let expected = sum(|outcome| outcome.measured_messages * outcome.connections);
     let cost = |of: fn(&Costs) -> Option<Cost>| process_cost(outcomes, of, delivered);
+    let mut per_message = PerMessage::default();
+    let mut wellbeing = Wellbeing::default();
+    for outcome in outcomes {
+        per_message.merge(&outcome.per_message);
+        wellbeing.merge(&outcome.wellbeing);
+    }
     Ok(CaseResult {
         protocol: case.variant.to_string(),
         encrypted: Some(case.variant.is_encrypted()),
@@ -49,11 +58,11 @@ pub fn case_result(
         interrupted: outcomes.iter().any(|outcome| outcome.is_interrupted),
         latency_us: LatencySummary::from_histogram(&latency, messages),
         service_latency_us: LatencySummary::from_histogram(&service, messages),
-        latency_intervals: None,
-        spread: None,
+        latency_intervals: per_message.blocks.intervals(seed),
+        spread: per_message.spread.summary(),
         stages: Vec::new(),
         slices: Vec::new(),
-        health: None,
+        health: Some(wellbeing.health()),
         schedule_slip_us: (!is_closed_loop).then(|| LatencySummary::from_histogram(&slip, messages)),
         connect_us: Some(LatencySummary::from_histogram(&connect, connect.len())),
         attaching_s: Some(seconds(|outcome| outcome.attaching) / outcomes.len() as f64),
@@ -72,7 +81,9 @@ pub fn case_result(
         histogram: if is_closed_loop { String::new() } else { encode(&latency)? },
         service_histogram: if is_closed_loop { None } else { Some(encode(&service)?) },
         timeline: timeline(outcomes),
-        resources: Vec::new(),
+        resources: behind_each_other(
+            outcomes.iter().map(|outcome| (&outcome.resources[..], outcome.messages_by_second.len())),
+        ),
         out_of_range: sum(|outcome| outcome.recording.out_of_range + outcome.published.out_of_range),
         errors: errors(outcomes),
     })
@@ -114,22 +125,39 @@ fn timeline(outcomes: &[SliceOutcome]) -> Vec<TimelinePoint> {
     let seconds = outcomes.iter().flat_map(|outcome| {
         let recording = &outcome.recording;
         let delivered = recording.delivered_by_second.iter().zip(&recording.latency_by_second);
-        outcome.messages_by_second.iter().zip(delivered)
+        let planned = outcome.planned_by_second.iter().copied().map(Some).chain(std::iter::repeat(None));
+        outcome.messages_by_second.iter().zip(planned).zip(delivered)
     });
-    let points = seconds.enumerate().map(|(second, (&published, (&delivered, latency)))| {
+    let points = seconds.enumerate().map(|(second, ((&published, planned), (&delivered, latency)))| {
         let us = |ns: u64| (!latency.is_empty()).then_some(ns as f64 / 1_000.0);
         TimelinePoint {
             second: second as u32,
-            planned: None,
+            planned,
             published,
             delivered,
-            buckets: Vec::new(),
+            buckets: magnitudes(latency),
             p50_us: us(latency.value_at_quantile(0.5)),
             p99_us: us(latency.value_at_quantile(0.99)),
             max_us: us(latency.max()),
         }
     });
     points.filter(|point| point.published > 0 || point.delivered > 0).collect()
+}
+
+/// The counts of a histogram by magnitude: four buckets for each doubling of microseconds.
+fn magnitudes(latency: &Histogram<u64>) -> Vec<(i16, u64)> {
+    let mut buckets: Vec<(i16, u64)> = Vec::new();
+    for step in latency.iter_recorded() {
+        // A latency of nothing has no magnitude; it counts as the smallest there is.
+        let us = step.value_iterated_to().max(1) as f64 / 1_000.0;
+        let bucket = (4.0 * us.log2()).floor() as i16;
+        let count = step.count_since_last_iteration();
+        match buckets.last_mut() {
+            Some((last, counted)) if *last == bucket => *counted += count,
+            _ => buckets.push((bucket, count)),
+        }
+    }
+    buckets
 }
 
 fn errors(outcomes: &[SliceOutcome]) -> Vec<(String, u64)> {
@@ -150,4 +178,23 @@ fn errors(outcomes: &[SliceOutcome]) -> Vec<(String, u64)> {
         }
     }
     errors.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magnitudes_are_quarters_of_a_doubling_and_lose_nothing() {
+        let mut latency = new_latency_histogram();
+        for (us, count) in [(1, 5), (100, 7), (110, 1), (119, 2), (800, 3)] {
+            latency.record_n(us * 1_000, count).unwrap();
+        }
+        latency.record(0).unwrap();
+        // 2^(26/4) = 90.5 µs, 2^(27/4) = 107.6 µs, 2^(28/4) = 128 µs.
+        let found = magnitudes(&latency);
+        assert_eq!(found[0].1, 1);
+        assert_eq!(found[1..], [(0, 5), (26, 7), (27, 3), (38, 3)]);
+        assert_eq!(magnitudes(&new_latency_histogram()), []);
+    }
 }

@@ -132,6 +132,10 @@ pub struct RunArguments {
     /// Print the result as JSON instead of the table
     #[arg(long)]
     pub json: bool,
+
+    /// Exit with code 3 where the self-checks call the result INVALID
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// How messages are spaced.

@@ -43,11 +43,17 @@ pub fn spin_until(instant_ns: u64) {
     }
 }
 
+/// Lets the kernel wake this thread without gathering wake-ups within the 50 µs it allows itself by default.
+pub fn wake_this_thread_without_slack() {
+    // Best effort: a canary with the default slack is 50 µs late and says so.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+}
+
 /// Lets the kernel wake this thread as near to the asked time as it can: without gathering wake-ups within the
 /// 50 µs it allows itself by default, and ahead of threads that are busy.
 pub fn wake_this_thread_precisely() {
     // Best effort: with the default slack the spin covers most of the difference, and only root may go ahead.
-    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    wake_this_thread_without_slack();
     // On Linux a niceness belongs to the thread, not to the process.
     let _ = rustix::process::setpriority_process(None, -20);
 }

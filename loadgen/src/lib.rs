@@ -3,21 +3,25 @@
 //! A run is a plan of slices; a slice is a fresh stack, a publisher that follows a schedule, and subscribers
 //! whose receipts become figures.
 
+pub mod canary;
 pub mod case;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod environment;
 pub mod feed;
+pub mod host;
 pub mod in_flight;
 pub mod interrupt;
 pub mod ledger;
 pub mod message;
+pub mod observation;
 pub mod observe;
 pub mod plan;
 pub mod preflight;
 pub mod progress;
 pub mod publisher;
+pub mod receipt_log;
 pub mod recorder;
 pub mod redis;
 pub mod run;

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Parser;
 use lastmile::cli::{Command, CommandLine, DemoArguments, RunArguments};
 use lastmile::commands::doctor::{Severity, examine, table};
-use lastmile::commands::{EXIT_BREAKDOWN, EXIT_USAGE, demo, report, run};
+use lastmile::commands::{EXIT_BREAKDOWN, EXIT_INVALID, EXIT_USAGE, demo, report, run};
 use lastmile::interrupt::{EXIT_INTERRUPTED, Interrupt};
 
 fn main() -> ExitCode {
@@ -54,6 +54,10 @@ fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     if interrupt.is_asked() {
         eprintln!("lastmile: interrupted; what was measured until then was kept");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+    if arguments.strict && finished.is_invalid() {
+        eprintln!("lastmile: the result is INVALID, and --strict was asked for: {}", finished.objections());
+        return Ok(ExitCode::from(EXIT_INVALID));
     }
     Ok(ExitCode::SUCCESS)
 }

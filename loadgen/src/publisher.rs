@@ -21,6 +21,8 @@ use crate::recorder::record;
 use crate::redis::Replies;
 use crate::timetable::Timetable;
 
+/// The name of its thread.
+pub const THREAD_NAME: &str = "publisher";
 /// Longest stretch spun before a message is due: what a sleep oversleeps on an idle machine.
 const LONGEST_SPIN_NS: u64 = 80_000;
 /// The spin takes at most this part of the gap between two messages: a publisher that spins all the time would
@@ -104,7 +106,7 @@ impl Publisher {
             table,
             shared: Arc::clone(&shared),
         };
-        let thread = thread::Builder::new().name("publisher".into()).spawn(move || {
+        let thread = thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
             clock::wake_this_thread_precisely();
             let published = match &in_flight {
                 None => work.publish_all(),

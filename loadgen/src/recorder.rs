@@ -11,6 +11,7 @@ use lastmile_reports::histogram::{HIGHEST_LATENCY_NS, new_latency_histogram};
 use crate::in_flight::{MOST_IN_FLIGHT, WorkerShare};
 use crate::ledger::{Judgement, Ledger};
 use crate::message::{Identity, MessageTemplate};
+use crate::receipt_log::ReceiptLog;
 use crate::timetable::{MessageTimes, Timetable};
 
 /// What a transport tells about its subscribers: nothing but receipts, beginnings and ends.
@@ -65,6 +66,8 @@ pub struct Recording {
     pub last_receipt_ns: u64,
     /// Errors in words for people, with their count.
     pub errors: BTreeMap<String, u64>,
+    /// Single receipts, a table for each worker that kept one.
+    pub receipts: Vec<ReceiptLog>,
 }
 
 impl Recording {
@@ -82,11 +85,12 @@ impl Recording {
             out_of_range: 0,
             last_receipt_ns: 0,
             errors: BTreeMap::new(),
+            receipts: Vec::new(),
         }
     }
 
     /// Adds another worker's recording of the same slice.
-    pub fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: Self) {
         for (mine, theirs) in self.delivered_by_second.iter_mut().zip(&other.delivered_by_second) {
             *mine += theirs;
         }
@@ -101,9 +105,10 @@ impl Recording {
         self.corrupt += other.corrupt;
         self.out_of_range += other.out_of_range;
         self.last_receipt_ns = self.last_receipt_ns.max(other.last_receipt_ns);
-        for (error, count) in &other.errors {
-            *self.errors.entry(error.clone()).or_default() += count;
+        for (error, count) in other.errors {
+            *self.errors.entry(error).or_default() += count;
         }
+        self.receipts.extend(other.receipts);
     }
 
     /// All seconds' latencies in one histogram.
@@ -150,6 +155,8 @@ pub struct Recorder {
     recording: Recording,
     /// The books of a closed loop.
     in_flight: Option<WorkerShare>,
+    /// Single receipts, where they are kept.
+    receipts: Option<ReceiptLog>,
 }
 
 impl Recorder {
@@ -163,8 +170,18 @@ impl Recorder {
         let remembered = if table.is_closed_loop() { MOST_IN_FLIGHT as usize } else { table.len() };
         let ledgers = vec![Ledger::new(remembered); subscribers];
         let recording = Recording::new(table.seconds());
-        let in_flight = None;
-        Self { table, template, progress, ledgers, attached: 0, received: 0, ended: 0, recording, in_flight }
+        Self {
+            table,
+            template,
+            progress,
+            ledgers,
+            attached: 0,
+            received: 0,
+            ended: 0,
+            recording,
+            in_flight: None,
+            receipts: None,
+        }
     }
 
     /// Keeps the books of a closed loop, too.
@@ -174,13 +191,21 @@ impl Recorder {
         self
     }
 
+    /// Keeps single receipts, too, in a table for this recorder's subscribers.
+    #[must_use]
+    pub fn with_receipts(mut self, receipts: Option<ReceiptLog>) -> Self {
+        self.receipts = receipts;
+        self
+    }
+
     /// What was recorded.
-    pub fn into_recording(self) -> Recording {
+    pub fn into_recording(mut self) -> Recording {
+        self.recording.receipts.extend(self.receipts);
         self.recording
     }
 
     #[inline]
-    fn delivered(&mut self, times: MessageTimes, received_ns: u64) {
+    fn delivered(&mut self, subscriber: usize, index: usize, times: MessageTimes, received_ns: u64) {
         let recording = &mut self.recording;
         let Some(second) = times.second else { return };
         recording.delivered += 1;
@@ -194,6 +219,9 @@ impl Recorder {
         };
         let by_second = &mut recording.latency_by_second[second as usize];
         record(by_second, latency_ns, &mut recording.out_of_range);
+        if let Some(receipts) = &mut self.receipts {
+            receipts.note(index, subscriber, latency_ns);
+        }
         // Sent before it was planned does not happen, received before it was sent even less.
         let service_ns = received_ns.saturating_sub(times.sent_ns);
         record(&mut recording.service_latency, service_ns, &mut recording.out_of_range);
@@ -245,7 +273,7 @@ impl Sink for Recorder {
                 self.recording.last_receipt_ns = received_ns;
                 self.recording.reordered +=
                     u64::from(judgement == Judgement::Reordered && times.second.is_some());
-                self.delivered(times, received_ns);
+                self.delivered(subscriber, index, times, received_ns);
                 if let Some(share) = &mut self.in_flight {
                     share.received(index as u64);
                 }
@@ -388,8 +416,8 @@ mod tests {
         bench.recorder.ended(1, "closed");
         let one = bench.recorder.into_recording();
         let mut sum = Recording::new(2);
-        sum.add(&one);
-        sum.add(&one);
+        sum.add(one.clone());
+        sum.add(one);
         assert_eq!((sum.delivered, sum.latency().len(), sum.errors["closed"]), (2, 2, 2));
     }
 }

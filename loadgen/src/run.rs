@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lastmile_reports::checks;
 use lastmile_reports::histogram::HistogramError;
 use lastmile_reports::schema::{CaseResult, RunResult, SCHEMA};
 
@@ -90,7 +91,7 @@ pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &d
         }
     };
     let private_redis = matches!(request.stack, StackPlan::Private { redis: None, .. });
-    let result = RunResult {
+    let mut result = RunResult {
         schema: SCHEMA.to_owned(),
         command: request.command.clone(),
         seed: plan.seed,
@@ -101,7 +102,10 @@ pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &d
         plan: None,
         cases,
         capacity: Vec::new(),
+        verdict: None,
+        objections: Vec::new(),
     };
+    checks::stamp(&mut result);
     RunOutcome { result, failure }
 }
 
@@ -180,7 +184,7 @@ impl Progressing {
             let slices: Vec<Slice> =
                 plan.slices.iter().copied().filter(|slice| slice.case == index).collect();
             if let (Some(&slice), false) = (slices.first(), outcomes.is_empty()) {
-                let mut result = case_result(&plan.cases[index], slice, outcomes)?;
+                let mut result = case_result(&plan.cases[index], slice, outcomes, plan.seed)?;
                 result.interrupted |= outcomes.len() < slices.len();
                 results.push(result);
             }

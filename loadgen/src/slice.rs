@@ -5,21 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastmile_processes::ProcessError;
+use lastmile_reports::schema::ResourcePoint;
 
 use crate::clock::{self, SECOND_NS};
 use crate::feed::{FeedConnection, FeedError};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::message::{MessageTemplate, PayloadTooSmall};
-use crate::observe::{Observed, Usage};
+use crate::observation::{Costs, Observation, Wellbeing};
 use crate::plan::{Case, Slice};
 use crate::publisher::{Published, Publisher};
+use crate::receipt_log::{Extent, MOST_BYTES, PerMessage};
 use crate::recorder::Recording;
 use crate::schedule::Schedule;
 use crate::stack::Stack;
 use crate::timetable::Timetable;
 use crate::transport::AttachError;
-use crate::workers::{Work, Workers, worker_count};
+use crate::workers::{Work, Workers, receipt_logs, worker_count};
 
 /// Time between two looks at the slice while it runs.
 const LOOK_NS: u64 = 50_000_000;
@@ -123,6 +125,10 @@ pub struct SliceOutcome {
     pub measured_messages: u64,
     /// Of these, how many were planned in each second of the window.
     pub messages_by_second: Vec<u64>,
+    /// How many the schedule had for each second, published or not. Nothing in a closed loop.
+    pub planned_by_second: Vec<u64>,
+    /// What is known of single messages. Nothing in a closed loop.
+    pub per_message: PerMessage,
     /// Length of the measured window, shorter than asked where it was cut.
     pub measured: Duration,
     /// From the window's beginning until the last message was sent, no less than the window.
@@ -135,30 +141,10 @@ pub struct SliceOutcome {
     pub is_interrupted: bool,
     /// Cost of the server, Redis and this program over the window.
     pub costs: Costs,
-}
-
-/// What processes spent over the measured window; `None` for what can't be observed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Costs {
-    /// The server.
-    pub server: Option<Cost>,
-    /// Redis.
-    pub redis: Option<Cost>,
-    /// This program.
-    pub generator: Option<Cost>,
-}
-
-/// What one process spent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Processor time from before the first connection until all subscribers were attached.
-    pub attaching_cpu_ns: u64,
-    /// Processor time over the window.
-    pub cpu_ns: u64,
-    /// Resident memory at its end.
-    pub resident_bytes: u64,
-    /// Growth of it since before the first connection.
-    pub grown_bytes: i64,
+    /// How the generator and its host did.
+    pub wellbeing: Wellbeing,
+    /// What processes used, second by second of the window.
+    pub resources: Vec<ResourcePoint>,
 }
 
 /// How a slice proceeds, for whoever shows it.
@@ -201,9 +187,17 @@ pub fn measure(
     let table = Arc::new(table);
     let connection = stack.feed.open()?;
 
+    let receipts = match in_flight {
+        Some(_) => Vec::new(),
+        None => {
+            let first = table.schedule().first_measured();
+            let extent = Extent::new(first, table.len(), load.connections, MOST_BYTES);
+            receipt_logs(extent, request.threads, load.connections)
+        }
+    };
     let observation = Observation::begin(stack);
     let begun_ns = clock::now_ns();
-    let workers = Workers::start(&Work {
+    let work = Work {
         target: stack.target.clone(),
         variant: request.case.variant,
         topic: load.topic.clone(),
@@ -213,7 +207,8 @@ pub fn measure(
         table: Arc::clone(&table),
         template: Arc::clone(&template),
         in_flight: in_flight.clone(),
-    })?;
+    };
+    let workers = Workers::start(&work, receipts)?;
     let attaching = Duration::ZERO;
     let mut running =
         Running { request, stack, interrupt, watcher, table, workers, observation, in_flight, attaching };
@@ -293,6 +288,7 @@ impl Running<'_> {
             publisher.stop();
         }
         let done = publisher.join();
+        self.observation.window_ends();
         followed?;
         self.judge(done)
     }
@@ -304,6 +300,7 @@ impl Running<'_> {
             let now_ns = clock::now_ns();
             if now_ns >= window_ns {
                 self.observation.window_begins();
+                self.observation.look();
             }
             self.check()?;
             if publisher.is_unheard() {
@@ -366,9 +363,11 @@ impl Running<'_> {
     }
 
     fn finish(mut self, published: Published) -> Result<SliceOutcome, SliceError> {
-        let costs = self.observation.end();
         self.check()?;
-        let recording = self.workers.finish()?;
+        let (costs, wellbeing, resources) = self.observation.end();
+        let mut recording = self.workers.finish()?;
+        // Summed up here: the tables of all slices together would be a lot of memory.
+        let per_message = PerMessage::of(&std::mem::take(&mut recording.receipts), published.messages);
         let schedule = self.table.schedule();
         let is_closed_loop = self.in_flight.is_some();
         let messages_by_second = if is_closed_loop {
@@ -399,13 +398,27 @@ impl Running<'_> {
             recording,
             published,
             measured_messages,
+            planned_by_second: if is_closed_loop { Vec::new() } else { planned_by_second(&self.table) },
             messages_by_second,
+            per_message,
             measured,
             attaching: self.attaching,
             is_interrupted,
             costs,
+            wellbeing,
+            resources,
         })
     }
+}
+
+/// How many messages were planned in each second of the window.
+fn planned_by_second(table: &Timetable) -> Vec<u64> {
+    let mut by_second = vec![0; table.seconds()];
+    let schedule = table.schedule();
+    for offset_ns in &schedule.offsets_ns()[schedule.first_measured()..] {
+        by_second[((offset_ns - schedule.window_begins_ns()) / SECOND_NS) as usize] += 1;
+    }
+    by_second
 }
 
 /// How many of the first `published` messages were planned in each second of the window.
@@ -417,53 +430,4 @@ fn messages_by_second(table: &Timetable, published: usize) -> Vec<u64> {
         }
     }
     by_second
-}
-
-/// Looks at the processes before the first connection, when the window begins, and at its end.
-struct Observation {
-    processes: [Option<Observed>; 3],
-    before: [Option<Usage>; 3],
-    attached: [Option<Usage>; 3],
-    at_window: Option<[Option<Usage>; 3]>,
-}
-
-impl Observation {
-    fn begin(stack: &Stack) -> Self {
-        let processes =
-            [stack.observed_server(), stack.processes.observed_redis(), Some(Observed::this_process())];
-        let before = usages(&processes);
-        Self { processes, before, attached: before, at_window: None }
-    }
-
-    fn all_attached(&mut self) {
-        self.attached = usages(&self.processes);
-    }
-
-    /// The first call counts.
-    fn window_begins(&mut self) {
-        if self.at_window.is_none() {
-            self.at_window = Some(usages(&self.processes));
-        }
-    }
-
-    fn end(&self) -> Costs {
-        let now = usages(&self.processes);
-        // Interrupted before the window: there is no outcome either.
-        let at_window = self.at_window.unwrap_or(now);
-        let cost = |index: usize| {
-            let (before, at_window, now) = (self.before[index]?, at_window[index]?, now[index]?);
-            let attached = self.attached[index]?;
-            Some(Cost {
-                attaching_cpu_ns: attached.cpu_ns.saturating_sub(before.cpu_ns),
-                cpu_ns: now.cpu_ns.saturating_sub(at_window.cpu_ns),
-                resident_bytes: now.resident_bytes,
-                grown_bytes: now.resident_bytes as i64 - before.resident_bytes as i64,
-            })
-        };
-        Costs { server: cost(0), redis: cost(1), generator: cost(2) }
-    }
-}
-
-fn usages(processes: &[Option<Observed>; 3]) -> [Option<Usage>; 3] {
-    processes.each_ref().map(|process| process.as_ref().and_then(|process| process.usage().ok()))
 }

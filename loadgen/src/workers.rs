@@ -9,6 +9,7 @@ use lastmile_wire::request::Topic;
 
 use crate::in_flight::{InFlight, WorkerShare};
 use crate::message::MessageTemplate;
+use crate::receipt_log::{Extent, ReceiptLog};
 use crate::recorder::{Progress, Recorder, Recording};
 use crate::target::Target;
 use crate::timetable::Timetable;
@@ -43,6 +44,17 @@ pub fn worker_count(threads: usize, subscribers: usize) -> usize {
     threads.clamp(1, subscribers.max(1))
 }
 
+/// How many of `subscribers` worker `number` of `count` drives.
+fn share_of(number: usize, count: usize, subscribers: usize) -> usize {
+    subscribers / count + usize::from(number < subscribers % count)
+}
+
+/// Empty tables of single receipts, one for each of the workers that [`worker_count`] tells.
+pub fn receipt_logs(extent: Extent, threads: usize, subscribers: usize) -> Vec<ReceiptLog> {
+    let count = worker_count(threads, subscribers);
+    (0..count).map(|number| ReceiptLog::new(extent, share_of(number, count, subscribers))).collect()
+}
+
 /// Workers at work. Dropping them ends them.
 #[derive(Debug)]
 pub struct Workers {
@@ -53,11 +65,11 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts them; they attach their subscribers at once.
+    /// Starts them; they attach their subscribers at once. `receipts` are empty tables of [`receipt_logs`], or none.
     ///
     /// # Errors
     /// What the system said when it refused a thread or a descriptor.
-    pub fn start(work: &Work) -> io::Result<Self> {
+    pub fn start(work: &Work, receipts: Vec<ReceiptLog>) -> io::Result<Self> {
         let count = worker_count(work.threads, work.subscribers);
         let mut workers = Self {
             threads: Vec::new(),
@@ -66,13 +78,16 @@ impl Workers {
             seconds: work.table.seconds(),
         };
         let pace = Pace { connecting: work.connecting.div_ceil(count) };
+        let mut receipts = receipts.into_iter();
         for number in 0..count {
-            let share = work.subscribers / count + usize::from(number < work.subscribers % count);
+            let share = share_of(number, count, work.subscribers);
             let progress = Arc::<Progress>::default();
             let (table, template) = (Arc::clone(&work.table), Arc::clone(&work.template));
             let books =
                 work.in_flight.as_ref().map(|books| WorkerShare::new(Arc::clone(books), number, share));
-            let recorder = Recorder::new(table, template, Arc::clone(&progress), share).with_in_flight(books);
+            let recorder = Recorder::new(table, template, Arc::clone(&progress), share)
+                .with_in_flight(books)
+                .with_receipts(receipts.next());
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
             let thread = thread::Builder::new()
                 .name(format!("subscribers {number}"))
@@ -102,7 +117,7 @@ impl Workers {
         self.stop.say();
         let mut sum = Recording::new(self.seconds);
         for thread in self.threads.drain(..) {
-            sum.add(&join(thread)?.into_recording());
+            sum.add(join(thread)?.into_recording());
         }
         Ok(sum)
     }

@@ -2,9 +2,9 @@
 //!
 //! Pure functions of the result: they judge what stands in it, so a stored result is judged as a fresh one is.
 
-use crate::figures::{fixed, percent, plain, time_us, whole};
-use crate::schema::{CaseResult, RunResult};
-use crate::statistics::{halves, mann_kendall_p};
+use crate::figures::{ABSENT, fixed, percent, plain, time_us, whole};
+use crate::schema::{CaseResult, Health, RunResult};
+use crate::statistics::{halves, mann_kendall_p, resolves, samples_to_resolve};
 use crate::view::style::is_reliable;
 
 /// What a result is worth.
@@ -57,11 +57,27 @@ pub enum Outcome {
 type Rule = (&'static str, &'static str, fn(&CaseResult) -> Outcome);
 
 /// All checks, in the order of their weight.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 12] = [
     ("deliveries", "something was expected and something arrived", deliveries),
     ("accounting", "no corrupt message; a reliable protocol loses, repeats and reorders nothing", accounting),
     ("achieved rate", "at least 99 % of the planned rate was published", achieved_rate),
     ("schedule", "the publisher's slip at p99 is within 5 % of the median latency, or 100 µs", schedule),
+    (
+        "generator headroom",
+        "no generator thread uses more than 80 % of a core, and a 1 ms timer beside them is late by at most 10 % of the \
+         measured p99 (at p99.9)",
+        generator_headroom,
+    ),
+    (
+        "client queueing",
+        "from the kernel's receipt to the client's hands at p99 within 10 % of the measured p99",
+        client_queueing,
+    ),
+    (
+        "host",
+        "at most 1 % of the processor time stolen, no datagram dropped for a full buffer, no throttling",
+        host,
+    ),
     (
         "generator cost",
         "a receipt costs the generator less CPU than its delivery costs the server",
@@ -72,6 +88,7 @@ const RULES: [Rule; 8] = [
         "the median of each second does not trend and its halves differ by at most 10 %",
         steady_state,
     ),
+    ("samples", "no quantile is told that the publishes don't resolve", samples),
     ("range", "every latency could be recorded", range),
     ("completeness", "no interrupt and no errors", completeness),
 ];
@@ -96,6 +113,24 @@ pub fn verdict(result: &RunResult, checks: &[Check]) -> Verdict {
     });
     let of_run = if result.interrupted { Verdict::Suspect } else { Verdict::Valid };
     of_cases.fold(of_run, Verdict::max)
+}
+
+/// Writes into a result what its checks say of it.
+pub fn stamp(result: &mut RunResult) {
+    let checks = judge(result);
+    result.verdict = Some(verdict(result, &checks).word().to_owned());
+    result.objections = checks
+        .iter()
+        .flat_map(|check| {
+            check.outcomes.iter().zip(&result.cases).map(move |(outcome, case)| (check, outcome, case))
+        })
+        .filter_map(|(check, outcome, case)| match outcome {
+            Outcome::Suspect(finding) | Outcome::Invalid(finding) => {
+                Some(format!("{}: {}: {finding}", case.protocol, check.name))
+            }
+            Outcome::Holds | Outcome::NotJudged(_) => None,
+        })
+        .collect();
 }
 
 fn deliveries(case: &CaseResult) -> Outcome {
@@ -168,6 +203,116 @@ fn schedule(case: &CaseResult) -> Outcome {
         ));
     }
     Outcome::Holds
+}
+
+/// Largest share of a core that leaves a generator thread room.
+const MOST_THREAD_SHARE: f64 = 0.8;
+/// Largest part of the measured p99 that the generator's own delays may make up.
+const MOST_OWN_DELAY: f64 = 0.1;
+/// Largest share of the machine's processor time that may be stolen.
+const MOST_STEAL: f64 = 0.01;
+
+fn generator_headroom(case: &CaseResult) -> Outcome {
+    let Some(health) = &case.health else {
+        return Outcome::NotJudged("the generator did not watch itself".to_owned());
+    };
+    let busy = health.threads.iter().filter(|thread| !thread.spins && thread.cpu_share > MOST_THREAD_SHARE);
+    let mut faults: Vec<String> = busy
+        .map(|thread| {
+            format!("thread {:?} used {} % of a core", thread.name, fixed(100.0 * thread.cpu_share, 0))
+        })
+        .collect();
+    if case.in_flight.is_some() {
+        // At saturation something must be busy; which of both it was decides whose throughput was measured.
+        let said =
+            |faults: &[String]| format!("{}: the throughput may be the generator's", faults.join(", "));
+        return if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(said(&faults)) };
+    }
+    if let (Some((name, delay_us)), Some(latency_us)) = (canary_tail(health), case.latency_us.p99)
+        && delay_us > MOST_OWN_DELAY * latency_us
+    {
+        faults.push(format!(
+            "a 1 ms timer of the generator was late by {} at {name}, the measured p99 is {}",
+            time_us(delay_us),
+            time_us(latency_us)
+        ));
+    }
+    match (faults.is_empty(), canary_tail(health).zip(case.latency_us.p99)) {
+        (false, _) => Outcome::Invalid(faults.join(", ")),
+        (true, Some(_)) => Outcome::Holds,
+        (true, None) => Outcome::NotJudged("the measured p99 is not resolved".to_owned()),
+    }
+}
+
+/// The canary's p99.9, or the highest quantile below it that it resolves: no more than that, so a cautious judgement.
+fn canary_tail(health: &Health) -> Option<(&'static str, f64)> {
+    let canary = health.canary_us.as_ref()?;
+    let tails = [("p99.9", canary.p99_9), ("p99", canary.p99), ("p90", canary.p90), ("p50", canary.p50)];
+    tails.into_iter().find_map(|(name, value)| Some((name, value?)))
+}
+
+fn client_queueing(case: &CaseResult) -> Outcome {
+    let Some((queueing, kernel)) =
+        case.health.as_ref().and_then(|health| health.kernel_to_client_us.zip(health.kernel_latency_us))
+    else {
+        return Outcome::NotJudged("kernel timestamps were not taken (--timestamps kernel)".to_owned());
+    };
+    match (queueing.p99, case.latency_us.p99) {
+        (Some(queueing_us), Some(latency_us)) if queueing_us > MOST_OWN_DELAY * latency_us => {
+            let stamped = kernel.p99.map_or_else(|| ABSENT.to_owned(), time_us);
+            Outcome::Suspect(format!(
+                "p99 from kernel to client is {}, the measured p99 {} ({stamped} by the kernel's receipt)",
+                time_us(queueing_us),
+                time_us(latency_us)
+            ))
+        }
+        (Some(_), Some(_)) => Outcome::Holds,
+        _ => Outcome::NotJudged("the p99 is not resolved".to_owned()),
+    }
+}
+
+fn host(case: &CaseResult) -> Outcome {
+    let Some(health) = &case.health else {
+        return Outcome::NotJudged("the host was not watched".to_owned());
+    };
+    let mut faults = Vec::new();
+    if let Some(share) = health.steal_share.filter(|&share| share > MOST_STEAL) {
+        faults.push(format!(
+            "{} % of the processor time was stolen by the hypervisor",
+            fixed(100.0 * share, 1)
+        ));
+    }
+    if let Some(drops) = health.receive_buffer_drops.filter(|&drops| drops > 0) {
+        faults.push(format!("{} datagrams were dropped for a full receive buffer", whole(drops)));
+    }
+    if let Some(periods) = health.throttled_periods.filter(|&periods| periods > 0) {
+        faults.push(format!("the control group was throttled {} times", whole(periods)));
+    }
+    match (faults.is_empty(), health.steal_share, health.receive_buffer_drops) {
+        (false, ..) => Outcome::Suspect(faults.join(", ")),
+        (true, None, None) => Outcome::NotJudged("the host could not be watched".to_owned()),
+        (true, ..) => Outcome::Holds,
+    }
+}
+
+/// Guards against results of other hands: ours never tell such a quantile.
+fn samples(case: &CaseResult) -> Outcome {
+    let told = [
+        ("p50", 0.5, case.latency_us.p50),
+        ("p90", 0.9, case.latency_us.p90),
+        ("p99", 0.99, case.latency_us.p99),
+        ("p99.9", 0.999, case.latency_us.p99_9),
+    ];
+    let unfounded = told
+        .into_iter()
+        .filter(|(_, quantile, value)| value.is_some() && !resolves(*quantile, case.published));
+    let faults: Vec<String> = unfounded
+        .map(|(name, quantile, _)| format!("{name} needs {} publishes", whole(samples_to_resolve(quantile))))
+        .collect();
+    if faults.is_empty() {
+        return Outcome::Holds;
+    }
+    Outcome::Invalid(format!("{} were published, but {}", whole(case.published), faults.join(", ")))
 }
 
 fn generator_cost(case: &CaseResult) -> Outcome {

@@ -38,6 +38,13 @@ pub struct RunResult {
     /// What `lastmile capacity` found, one entry for each protocol searched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capacity: Vec<Capacity>,
+    /// What the self-checks said of this result when it was written: `VALID`, `SUSPECT` or `INVALID`. For other tools;
+    /// reports judge afresh. `None` in results of versions that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// The objections behind the verdict, each as `protocol: check: what was found`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objections: Vec<String>,
 }
 
 /// The machine and the versions a run was made with.
@@ -269,6 +276,14 @@ pub struct FanOutSpread {
     pub ninety_nine_us: LatencySummary,
     /// The last: the message is complete.
     pub last_us: LatencySummary,
+    /// Messages that never became complete, for a delivery of them was lost. They stand behind all others: a quantile
+    /// that falls among them is `None`.
+    #[serde(default)]
+    pub incomplete: Option<u64>,
+    /// Messages these figures, and the intervals of the quantiles, are of: fewer than were published where the record
+    /// of single receipts would not have fitted into its memory.
+    #[serde(default)]
+    pub messages: Option<u64>,
 }
 
 /// One leg of a message's way.

@@ -13,6 +13,8 @@ use lastmile_reports::terminal::TerminalOptions;
 pub const EXIT_USAGE: u8 = 2;
 /// Something broke while it was measured.
 pub const EXIT_BREAKDOWN: u8 = 3;
+/// It was measured, the self-checks call it INVALID, and `--strict` was asked for.
+pub const EXIT_INVALID: u8 = 3;
 
 /// How standard output is drawn on.
 pub fn terminal_options() -> TerminalOptions {

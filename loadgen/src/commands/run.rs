@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use lastmile_processes::{ProcessError, find_redis_server};
+use lastmile_reports::checks::{self, Verdict};
 use lastmile_reports::schema::RunResult;
 use lastmile_reports::{html, store, terminal};
 use lastmile_wire::channel::KNOWN_GAMES;
@@ -109,6 +110,19 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// The self-checks say that the figures don't measure what they claim to.
+    pub fn is_invalid(&self) -> bool {
+        checks::verdict(&self.result, &checks::judge(&self.result)) == Verdict::Invalid
+    }
+
+    /// What the self-checks object to, in one line.
+    pub fn objections(&self) -> String {
+        match &self.result.objections[..] {
+            [] => "nothing was measured".to_owned(),
+            objections => objections.join("; "),
+        }
+    }
+
     /// What to print: the table and where the report is, or the result itself.
     pub fn text(&self, as_json: bool) -> String {
         if as_json {

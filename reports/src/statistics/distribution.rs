@@ -37,9 +37,14 @@ impl Distribution {
     /// The smallest value in microseconds that at least this share of all values does not exceed.
     pub fn quantile_us(&self, quantile: f64) -> Option<f64> {
         let rank = ((quantile.clamp(0.0, 1.0) * self.count() as f64).ceil() as u64).max(1);
-        let index = self.cumulative.partition_point(|(seen, _)| *seen < rank);
         // Rounding may lift the rank one beyond the count; the largest value is meant.
-        let (_, value_ns) = self.cumulative.get(index).or(self.cumulative.last())?;
+        self.at_rank_us(rank.min(self.count()))
+    }
+
+    /// The value in microseconds that is in this place of all values in ascending order, from 1 on; `None` beyond.
+    pub fn at_rank_us(&self, rank: u64) -> Option<f64> {
+        let index = self.cumulative.partition_point(|(seen, _)| *seen < rank);
+        let (_, value_ns) = self.cumulative.get(index)?;
         Some(*value_ns as f64 / 1_000.0)
     }
 

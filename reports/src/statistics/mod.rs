@@ -1,6 +1,9 @@
 //! Quantiles and how far a run resolves them. Knows nothing of protocols.
 
+pub mod bootstrap;
+pub mod compact;
 mod distribution;
+pub mod spread;
 mod trend;
 
 use hdrhistogram::Histogram;

@@ -21,7 +21,10 @@ pub fn full() -> RunResult {
         .enumerate()
         .map(|(index, character)| full_case(character, load, index as u32, &mut random))
         .collect();
+    let objection = "wt-datagram: host: 12 datagrams were dropped for a full receive buffer";
     RunResult {
+        verdict: Some("SUSPECT".to_owned()),
+        objections: vec![objection.to_owned()],
         plan: Some(serde_json::json!({ "protocols": ["redis", "tcp", "ws"], "slices": SLICES })),
         capacity: vec![capacity("ws", 2_400.0), capacity("sse", 2_300.0), capacity("wt-stream", 700.0)],
         ..run(load, cases.into_iter())

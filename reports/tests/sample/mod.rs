@@ -204,6 +204,8 @@ fn run(load: Load, cases: impl Iterator<Item = CaseResult>) -> RunResult {
         plan: None,
         cases: cases.collect(),
         capacity: Vec::new(),
+        verdict: None,
+        objections: Vec::new(),
     }
 }
 
@@ -222,7 +224,8 @@ impl Drawn {
     fn spread(&self, samples: u64) -> FanOutSpread {
         let [first_us, median_us, ninety_nine_us, last_us] =
             [0, 1, 2, 3].map(|part| LatencySummary::from_histogram(&self.complete[part], samples));
-        FanOutSpread { first_us, median_us, ninety_nine_us, last_us }
+        let (incomplete, messages) = (Some(0), Some(samples));
+        FanOutSpread { first_us, median_us, ninety_nine_us, last_us, incomplete, messages }
     }
 }
 
