@@ -25,6 +25,7 @@ pub mod receipt_log;
 pub mod recorder;
 pub mod redis;
 pub mod run;
+pub mod scenario;
 pub mod schedule;
 pub mod slice;
 pub mod stack;

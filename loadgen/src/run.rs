@@ -66,6 +66,8 @@ pub struct RunRequest {
     pub stack: StackPlan,
     /// What holds for every case, for the result.
     pub conditions: Vec<(String, String)>,
+    /// What was asked for, for the result: [`crate::scenario::Scenario::to_json`].
+    pub scenario: serde_json::Value,
 }
 
 /// What a run came to.
@@ -99,7 +101,7 @@ pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &d
         interrupted: interrupt.is_asked(),
         environment: environment(work.server_version.as_deref(), private_redis),
         conditions: request.conditions.clone(),
-        plan: None,
+        plan: Some(request.scenario.clone()),
         cases,
         capacity: Vec::new(),
         verdict: None,

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod doctor;
+pub mod prepare;
 pub mod report;
 pub mod run;
 

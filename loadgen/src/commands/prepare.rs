@@ -1,0 +1,258 @@
+//! From a scenario to a plan and what it is measured on, proven to be there: what every command that measures does
+//! before anything is measured.
+
+use std::io;
+
+use lastmile_processes::{ProcessError, find_redis_server};
+use lastmile_wire::channel::KNOWN_GAMES;
+use lastmile_wire::request::Topic;
+
+use crate::feed::{Feed, FeedError};
+use crate::message::{Game, MessageTemplate, PayloadTooSmall};
+use crate::observe::Observed;
+use crate::plan::{Case, Load, Plan, Slice};
+use crate::preflight::{Limits, PreflightError, raise_descriptor_limit, variants};
+use crate::scenario::settings::ServerSettings;
+use crate::scenario::{Matrix, Pace, Scenario, ScenarioError};
+use crate::schedule::Arrivals;
+use crate::stack::StackPlan;
+use crate::stack::program::{ServerProgram, ServerProgramError};
+use crate::target::{Paths, Target, TargetError, find_game};
+use crate::transport::webtransport::Certificate;
+
+/// Why nothing was measured. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// What was asked for can't be understood.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// No database of ours has this game.
+    #[error("there is no game {slug:?}; known are {}", known(|game| game.slug))]
+    UnknownGame {
+        /// What was asked for.
+        slug: String,
+    },
+    /// No database of ours has games of this type.
+    #[error("there is no game of type {game_type:?}; known types are {}", known(|game| game.game_type))]
+    UnknownType {
+        /// What was asked for.
+        game_type: String,
+    },
+    /// The payload can't hold a round.
+    #[error(transparent)]
+    Payload(#[from] PayloadTooSmall),
+    /// A limit of this machine.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// No server to start.
+    #[error(transparent)]
+    Program(#[from] ServerProgramError),
+    /// No Redis to start.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// What was named to publish to can't be used.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The process named can't be observed.
+    #[error(
+        "--target-pid {pid} can't be observed: {source}; name a running process of yours on this machine"
+    )]
+    TargetPid {
+        /// As given.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The target named can't be used.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// This machine refused something.
+    #[error("this machine refused what a run needs: {0}")]
+    System(#[from] io::Error),
+}
+
+fn known(name: fn(&lastmile_wire::channel::KnownGame) -> &'static str) -> String {
+    KNOWN_GAMES.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// A scenario that can be measured.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// What is measured, and when.
+    pub plan: Plan,
+    /// What it is measured on.
+    pub stack: StackPlan,
+    /// What holds for every case, in words for people.
+    pub conditions: Vec<(String, String)>,
+}
+
+/// Plans a scenario and proves that what it needs is there. Attaches a subscriber of each protocol to a target that
+/// is running already; starts nothing.
+///
+/// # Errors
+/// [`SetupError`] says what to do.
+pub fn prepare(scenario: &Scenario, program: Option<&std::path::Path>) -> Result<Prepared, SetupError> {
+    raise_descriptor_limit()?;
+    let server = &scenario.server;
+    let target = (!server.target.is_empty()).then(|| target(server)).transpose()?;
+    let plan = plan(scenario, target.as_ref())?;
+    Limits::read().check(&plan)?;
+    let stack = stack_plan(server, program, target, &plan)?;
+    let conditions = conditions(&plan, &stack);
+    Ok(Prepared { plan, stack, conditions })
+}
+
+/// The target that the settings describe.
+fn target(server: &ServerSettings) -> Result<Target, TargetError> {
+    let mut target = Target::from_urls(&server.target)?;
+    target.paths = Paths { websocket: server.ws_path.clone(), sse: server.sse_path.clone() };
+    Ok(target)
+}
+
+/// The plan of a scenario. A case that several matrices have is measured once.
+fn plan(scenario: &Scenario, target: Option<&Target>) -> Result<Plan, SetupError> {
+    let mut cases = Vec::new();
+    let mut slices = Vec::new();
+    for matrix in &scenario.matrices {
+        for load in loads(matrix, target)? {
+            // Before anything starts, not after the stack stands.
+            MessageTemplate::new(&load.game, load.payload_bytes, time::OffsetDateTime::now_utc(), 0)?;
+            for &variant in &matrix.protocols {
+                let case = Case { variant, load: load.clone() };
+                if !cases.contains(&case) {
+                    slices.push(Slice {
+                        case: cases.len(),
+                        warmup: matrix.warmup,
+                        measured: matrix.duration,
+                    });
+                    cases.push(case);
+                }
+            }
+        }
+    }
+    let (threads, connecting) = (scenario.threads.into(), scenario.connecting.into());
+    Ok(Plan { seed: scenario.seed, cases, slices, threads, connecting })
+}
+
+/// Every load of a matrix. The protocols are measured next to each other under each.
+fn loads(matrix: &Matrix, target: Option<&Target>) -> Result<Vec<Load>, SetupError> {
+    let paces: Vec<(f64, Option<u32>, Arrivals)> = match &matrix.pace {
+        Pace::Open { rates, arrivals } => rates.iter().map(|&rate| (rate, None, *arrivals)).collect(),
+        Pace::Closed(messages) => {
+            messages.iter().map(|&messages| (0.0, Some(messages), Arrivals::Constant)).collect()
+        }
+    };
+    let game = game(&matrix.topic, target)?;
+    let mut loads = Vec::new();
+    for &connections in &matrix.connections {
+        for &payload_bytes in &matrix.payloads {
+            for &(messages_per_second, in_flight, arrivals) in &paces {
+                loads.push(Load {
+                    connections: connections as usize,
+                    messages_per_second,
+                    in_flight,
+                    arrivals,
+                    payload_bytes: payload_bytes as usize,
+                    topic: matrix.topic.clone(),
+                    game: game.clone(),
+                });
+            }
+        }
+    }
+    Ok(loads)
+}
+
+/// Whose rounds are published for a topic.
+fn game(topic: &Topic, target: Option<&Target>) -> Result<Game, SetupError> {
+    let foreign = |is_it: &dyn Fn(&Game) -> bool| find_game(target?.http.as_ref()?, is_it);
+    match topic {
+        Topic::Type(game_type) => Game::known_of_type(game_type)
+            .or_else(|| foreign(&|game| game.game_type == *game_type))
+            .ok_or_else(|| SetupError::UnknownType { game_type: game_type.clone() }),
+        Topic::Game(slug) => Game::known(slug)
+            .or_else(|| foreign(&|game| game.slug == *slug))
+            .ok_or_else(|| SetupError::UnknownGame { slug: slug.clone() }),
+    }
+}
+
+/// What is measured, proven to be there.
+fn stack_plan(
+    server: &ServerSettings,
+    program: Option<&std::path::Path>,
+    target: Option<Target>,
+    plan: &Plan,
+) -> Result<StackPlan, SetupError> {
+    let redis = server.redis.clone().map(Feed::Redis);
+    let feed = redis.or_else(|| server.publish_http.clone().map(Feed::Http));
+    if let Some(feed) = &feed {
+        feed.open()?;
+    }
+    if let Some(pid) = server.target_pid {
+        Observed::process(pid).usage().map_err(|source| SetupError::TargetPid { pid, source })?;
+    }
+    match (target, feed) {
+        (Some(target), Some(feed)) => {
+            for variant in variants(plan) {
+                target.check_serves(variant)?;
+            }
+            for variant in variants(plan) {
+                target.probe(variant, &plan.cases[0].load.topic)?;
+            }
+            Ok(StackPlan::Foreign { target, feed, pid: server.target_pid })
+        }
+        _ => {
+            if server.redis.is_none() {
+                find_redis_server()?;
+            }
+            let program = ServerProgram::find(program)?;
+            Ok(StackPlan::Private { program, redis: server.redis.clone() })
+        }
+    }
+}
+
+/// What holds for every case, in words for people.
+fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
+    let (server, redis) = match stack {
+        StackPlan::Private { redis, .. } => (
+            "ours, a fresh process for every slice, SQLite in memory".to_owned(),
+            redis.as_ref().map_or_else(|| "private, on a Unix socket".to_owned(), ToString::to_string),
+        ),
+        StackPlan::Foreign { target, feed: Feed::Redis(redis), .. } => (describe(target), redis.to_string()),
+        StackPlan::Foreign { target, feed: Feed::Http(url), .. } => {
+            (describe(target), format!("none; published by POST to {url}"))
+        }
+    };
+    let load = plan.cases.first().map(|case| &case.load);
+    let pairs = [
+        ("server", server),
+        ("redis", redis),
+        ("arrivals", load.map(arrivals).unwrap_or_default()),
+        ("tls", "off for ws and sse; WebTransport is always encrypted".to_owned()),
+        ("batching", "none asked for (batch_ms=0)".to_owned()),
+        ("nodelay", "on at the client".to_owned()),
+        ("client threads", plan.threads.to_string()),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn arrivals(load: &Load) -> String {
+    match load.in_flight {
+        None => format!("{:?}", load.arrivals).to_lowercase(),
+        Some(messages) => format!("closed loop, {messages} in flight: throughput, no latency"),
+    }
+}
+
+fn describe(target: &Target) -> String {
+    let http = target.http.as_ref().map(|server| format!("http://{}", server.host));
+    let webtransport = target.webtransport.as_ref().map(|server| {
+        let checked = match server.certificate {
+            Certificate::Sha256(_) => "certificate known by its hash",
+            Certificate::Unchecked => "certificate not checked",
+        };
+        format!("https://{} ({checked})", server.authority)
+    });
+    let servers: Vec<String> = http.into_iter().chain(webtransport).collect();
+    let paths = [&target.paths.websocket, &target.paths.sse];
+    let paths = paths.into_iter().flatten().map(|path| format!("path {path}"));
+    format!("yours: {}", servers.into_iter().chain(paths).collect::<Vec<_>>().join(", "))
+}
