@@ -1,14 +1,22 @@
 //! Quantiles and how far a run resolves them. Knows nothing of protocols.
 
 pub mod bootstrap;
+mod change_points;
 pub mod compact;
 mod distribution;
+mod multiple;
+mod signed_rank;
 pub mod spread;
+mod student;
 mod trend;
 
 use hdrhistogram::Histogram;
 
+pub use change_points::{ChangePoint, Sensitivity, change_points};
 pub use distribution::{Distribution, Interval};
+pub use multiple::{Look, Looks, holm};
+pub use signed_rank::{Shift, shift, signed_rank_p, smallest_p};
+pub use student::{t_test_p, two_sided_p};
 pub use trend::{halves, mann_kendall_p, median};
 
 use crate::schema::LatencySummary;
