@@ -5,7 +5,9 @@
 pub mod checks;
 pub mod csv;
 pub mod figures;
+pub mod gate;
 pub mod histogram;
+pub mod history;
 pub mod html;
 pub mod markdown;
 pub mod schema;

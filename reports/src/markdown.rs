@@ -66,14 +66,19 @@ fn details(text: &mut String, report: &Report) {
     }
     let _ = writeln!(text, "- started: {}", escape(&report.started_at));
     let _ = writeln!(text, "- seed: {}\n", escape(&report.seed));
+    let _ = writeln!(text, "{}\n\n</details>", fenced(&report.command));
+}
+
+/// A command as code, on one line.
+pub(crate) fn fenced(command: &str) -> String {
     // A fence longer than any run of backticks inside can't be closed from inside.
-    let fence = "`".repeat(longest_run(&report.command, '`').max(2) + 1);
-    let command = report.command.replace(['\r', '\n'], " ");
-    let _ = writeln!(text, "{fence}sh\n{command}\n{fence}\n\n</details>");
+    let fence = "`".repeat(longest_run(command, '`').max(2) + 1);
+    let command = command.replace(['\r', '\n'], " ");
+    format!("{fence}sh\n{command}\n{fence}")
 }
 
 /// A table with padded cells, so that it reads without being drawn too.
-fn table(table: &Table) -> String {
+pub(crate) fn table(table: &Table) -> String {
     let head = |index: usize| {
         let column = &table.columns[index];
         let group = if column.group.is_empty() || is_plain_group(&column.group) {
@@ -116,7 +121,7 @@ fn is_plain_group(group: &str) -> bool {
 }
 
 /// Text that stays text: no markup, no HTML, no end of a cell or a line.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -46,6 +46,16 @@ pub enum StoreError {
         /// The value found, quoted, or `none`.
         found: String,
     },
+    /// The file holds JSON of another kind or version than wanted.
+    #[error("{} has schema {found}, wanted is \"{expected}\"", path.display())]
+    OtherSchema {
+        /// The result's file.
+        path: PathBuf,
+        /// The value found, quoted, or `none`.
+        found: String,
+        /// What this command reads.
+        expected: &'static str,
+    },
     /// The schema is right, but a field is missing or of the wrong type.
     #[error("{} says it is \"{SCHEMA}\" but is not: {source}", path.display())]
     Malformed {

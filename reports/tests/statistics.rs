@@ -1,4 +1,4 @@
-//! The statistics of comparisons against SciPy's output, stored as data by `data/statistics/make.py`, and against
+//! The statistics of comparisons against `SciPy`'s output, stored as data by `data/statistics/make.py`, and against
 //! published tables.
 
 use lastmile_reports::statistics::{shift, signed_rank_p, t_test_p};

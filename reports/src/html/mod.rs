@@ -3,11 +3,13 @@
 mod comparison;
 mod embed;
 mod escape;
+pub mod gate;
 mod panels;
 mod plot;
 mod scale;
 mod sweep;
 mod tables;
+pub mod trend;
 
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! Where the level of a series changed: E-divisive means with the t-test for significance.
 //!
 //! Matteson, D. S. and James, N. A. (2014), *A nonparametric approach for multiple change point analysis*, split a
-//! series where an energy statistic is largest, and judge a split by permutation. MongoDB (Daly et al., ICPE 2020)
+//! series where an energy statistic is largest, and judge a split by permutation. `MongoDB` (Daly et al., ICPE 2020)
 //! found it fit for benchmarks; Hunter (Fleming, Kołaczkowski et al., ICPE 2023; now Apache Otava) replaced the permutations
 //! by Student's t-test, which gives the same answer every time and is surer on short series, and looks in windows first
 //! and then drops the weakest points until all are significant. So here.

@@ -105,6 +105,7 @@ fn walsh_averages(values: &[f64]) -> Vec<f64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "sums of powers of two are exact")]
 mod tests {
     use super::*;
 

@@ -98,7 +98,7 @@ fn verdict(text: &mut String, verdict: Verdict, reason: &str, width: usize, pain
 }
 
 /// Draws a table within a width, in as many parts as it takes; each part repeats the first column.
-fn table(table: &Table, width: usize, paint: Paint) -> String {
+pub(crate) fn table(table: &Table, width: usize, paint: Paint) -> String {
     let widths: Vec<usize> = (0..table.columns.len()).map(|index| column_width(table, index)).collect();
     let mut text = String::new();
     for (number, part) in parts(&widths, width).into_iter().enumerate() {
@@ -163,7 +163,7 @@ fn column_width(table: &Table, index: usize) -> usize {
 }
 
 /// Appends text broken into lines; `measured` is the text without colour. Painted text must fit in words as it is.
-fn paragraph(text: &mut String, painted: &str, measured: &str, width: usize, indent: &str) {
+pub(crate) fn paragraph(text: &mut String, painted: &str, measured: &str, width: usize, indent: &str) {
     let mut used = 0;
     for (painted, measured) in painted.split(' ').zip(measured.split(' ')) {
         let length = measured.chars().count();
@@ -188,12 +188,12 @@ fn clean(text: &str) -> String {
 
 /// Colours, or none.
 #[derive(Clone, Copy)]
-struct Paint {
-    color: bool,
+pub(crate) struct Paint {
+    pub(crate) color: bool,
 }
 
 impl Paint {
-    fn code(self, code: &str, text: &str) -> String {
+    pub(crate) fn code(self, code: &str, text: &str) -> String {
         if self.color && !text.is_empty() {
             format!("\u{1b}[{code}m{text}\u{1b}[0m")
         } else {
