@@ -75,6 +75,10 @@ pub struct Config {
     #[arg(long, env = "LASTMILE_STARTUP_LIMIT_S", default_value_t = 10.0, value_parser = parse_seconds)]
     pub startup_limit_s: f64,
 
+    /// Note when each round arrives and is written, and tell it at /debug/stages: for a load generator on this host
+    #[arg(long, env = "LASTMILE_STAGES")]
+    pub stages: bool,
+
     /// Who may come in, and how much of the server one client may take
     #[command(flatten)]
     pub guard: GuardFlags,

@@ -25,6 +25,7 @@ pub mod published;
 pub mod replay;
 pub mod rest;
 pub mod shard;
+pub mod stages;
 mod start;
 pub mod store;
 

@@ -1,12 +1,14 @@
 //! Counters that the stations own and one exporter reads, in Prometheus' text format.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use lastmile_wire::request::Protocol;
 
 use crate::guard::Refused;
 use crate::protocol::CloseReason;
+use crate::stages::StageRing;
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -75,6 +77,8 @@ pub struct ProtocolMetrics {
     pub datagram_fallbacks: Counter,
     /// From a round's arrival in this process until it was handed to a subscriber's socket.
     pub ingest_to_written: LatencyHistogram,
+    /// Where the writes of single rounds are noted; `None` unless that was asked for.
+    pub stages: Option<Arc<StageRing>>,
 }
 
 /// What a shard counts.
@@ -151,12 +155,24 @@ pub struct Metrics {
     pub refused: RefusedMetrics,
     /// One entry a shard.
     pub shards: Vec<ShardMetrics>,
+    /// Where single rounds are noted; `None` unless that was asked for.
+    pub stages: Option<Arc<StageRing>>,
 }
 
 impl Metrics {
     /// Counters for a server of so many shards.
     pub fn new(shards: usize) -> Self {
         Self { shards: (0..shards).map(|_| ShardMetrics::default()).collect(), ..Self::default() }
+    }
+
+    /// Notes single rounds, too.
+    #[must_use]
+    pub fn with_stages(mut self, ring: Option<Arc<StageRing>>) -> Self {
+        for protocol in self.shards.iter_mut().flat_map(|shard| &mut shard.protocols) {
+            protocol.stages.clone_from(&ring);
+        }
+        self.stages = ring;
+        self
     }
 
     /// Subscribers attached now, on all protocols.

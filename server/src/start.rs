@@ -26,6 +26,7 @@ use crate::published::Published;
 use crate::replay::ReplayLimits;
 use crate::rest::{self, FindProblems, LatestRound, Problem, RestState};
 use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
+use crate::stages;
 use crate::store::{self, Store, StoreError};
 
 /// Time everyone has to end once the server was told to.
@@ -126,7 +127,7 @@ impl Server {
     /// [`StartError`] says what is missing; nothing of the server is left then.
     pub fn start(config: &Config) -> Result<Handle, StartError> {
         let count = config.shard_count();
-        let metrics = Arc::new(Metrics::new(count));
+        let metrics = Arc::new(Metrics::new(count).with_stages(config.stages.then(Arc::default)));
         let certificate = certificate(config)?;
         let tcp = SharedPort::tcp(config.listen, count, "--listen")?;
         let udp = SharedPort::udp(config.wt_listen, count, "--wt-listen")?;
@@ -157,7 +158,8 @@ impl Server {
             certificate_sha256: certificate.is_self_signed().then(|| certificate.leaf_sha256().to_owned()),
             webtransport_port: udp.address.port(),
         });
-        let router = Arc::new(streams).router().merge(rest);
+        let stages = stages::router(metrics.stages.clone());
+        let router = Arc::new(streams).router().merge(stages).merge(rest);
         let idle_limit = Duration::from_secs_f64(config.idle_limit_s);
         let open_http = OpenConnections::default();
         let entrance = Entrance {

@@ -165,6 +165,9 @@ impl Ingest {
         match read(payload, slug) {
             Ok(round_id) => {
                 self.metrics.ingest.rounds.add(1);
+                if let Some(stages) = &self.metrics.stages {
+                    stages.note_ingested(round_id, ingested_ns);
+                }
                 let round = Published::new(game, round_id, Bytes::copy_from_slice(payload), ingested_ns);
                 self.hub.publish(&Arc::new(round));
             }

@@ -112,13 +112,14 @@ impl<L: Log> Wheel<L> {
     ) -> Result<Progress, CloseReason> {
         let seat = &mut self.seats[position as usize];
         let Some((_, member)) = members.in_slot(seat.slot) else { return Ok(Progress::Written) };
+        let begun_ns = begun_ns(metrics);
         let (was_behind, from) = (!seat.blocked && seat.place < self.log.end(), seat.place);
         let result = self.log.write(&mut member.outlet, &mut seat.place);
         seat.blocked = result == Ok(Progress::Waiting);
         let is_behind = !seat.blocked && seat.place < self.log.end();
         self.behind = self.behind + usize::from(is_behind) - usize::from(was_behind);
         let to = seat.place;
-        self.count(from, to, 1, metrics);
+        self.count(from, to, 1, metrics, begun_ns);
         result
     }
 
@@ -135,6 +136,7 @@ impl<L: Log> Wheel<L> {
                 self.next = 0;
                 self.forget();
             }
+            let begun_ns = begun_ns(metrics);
             for _ in 0..SEATS_PER_STAMP {
                 if self.behind == 0 || self.next >= self.seats.len() {
                     break;
@@ -145,14 +147,14 @@ impl<L: Log> Wheel<L> {
                 run = match run {
                     Some((first, last, count)) if (first, last) == (from, to) => Some((from, to, count + 1)),
                     Some((first, last, count)) => {
-                        self.count(first, last, count, metrics);
+                        self.count(first, last, count, metrics, begun_ns);
                         Some((from, to, 1))
                     }
                     None => Some((from, to, 1)),
                 };
             }
             if let Some((from, to, count)) = run {
-                self.count(from, to, count, metrics);
+                self.count(from, to, count, metrics, begun_ns);
             }
         }
         if self.behind == 0 {
@@ -196,7 +198,7 @@ impl<L: Log> Wheel<L> {
         self.log.forget(everyone_has.unwrap_or_else(|| self.log.end()));
     }
 
-    fn count(&self, from: u64, to: u64, members: u64, metrics: &ProtocolMetrics) {
+    fn count(&self, from: u64, to: u64, members: u64, metrics: &ProtocolMetrics, begun_ns: Option<u64>) {
         if from == to {
             return;
         }
@@ -206,6 +208,14 @@ impl<L: Log> Wheel<L> {
         metrics.bytes.add(self.log.bytes_between(from, to) as u64 * members);
         for ingested_ns in rounds {
             metrics.ingest_to_written.record(now_ns.saturating_sub(ingested_ns), members);
+            if let (Some(stages), Some(begun_ns)) = (&metrics.stages, begun_ns) {
+                stages.note_written(ingested_ns, begun_ns, now_ns);
+            }
         }
     }
+}
+
+/// When the writes that follow begin, where somebody wants to know.
+fn begun_ns(metrics: &ProtocolMetrics) -> Option<u64> {
+    metrics.stages.is_some().then(clock::now_ns)
 }
