@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use lastmile::channels::Turns;
 use lastmile::clock;
 use lastmile::message::{Game, MessageTemplate};
 use lastmile::recorder::{Progress, Recorder};
@@ -154,17 +155,18 @@ fn our_client(bench: &Bench, address: SocketAddr, stop: &Stop) {
     let progress = Arc::<Progress>::default();
     let recorder = Recorder::new(
         Arc::clone(&bench.table),
-        Arc::clone(&bench.template),
+        Arc::new([(*bench.template).clone()]),
+        Turns::new(1),
         Arc::clone(&progress),
         bench.subscribers,
     );
     let server = HttpServer { address, host: address.to_string() };
     match bench.protocol {
         Protocol::WebSocket => {
-            drive(bench, WebSocket::new(server, "/ws/crash".into(), 1), address, stop, recorder);
+            drive(bench, WebSocket::new(server, "/ws/crash".to_owned(), 1), address, stop, recorder);
         }
         Protocol::Sse => {
-            drive(bench, ServerSentEvents::new(server, "/sse/crash".into()), address, stop, recorder);
+            drive(bench, ServerSentEvents::new(server, "/sse/crash".to_owned()), address, stop, recorder);
         }
     }
     let received = progress.received.load(Ordering::Acquire);

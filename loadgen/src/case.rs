@@ -34,7 +34,7 @@ pub fn case_result(
     let connect = merged(outcomes, |outcome| outcome.recording.connect.clone());
     let messages = sum(|outcome| outcome.measured_messages);
     let delivered = sum(|outcome| outcome.recording.delivered);
-    let expected = sum(|outcome| outcome.measured_messages * outcome.connections);
+    let expected = sum(|outcome| outcome.expected);
     let cost = |of: fn(&Costs) -> Option<Cost>| process_cost(outcomes, of, delivered);
     let mut per_message = PerMessage::default();
     let mut wellbeing = Wellbeing::default();
@@ -46,7 +46,7 @@ pub fn case_result(
         protocol: case.variant.to_string(),
         encrypted: Some(case.variant.is_encrypted()),
         floor: case.variant.is_floor(),
-        topic: case.load.topic.to_string(),
+        topic: case.load.topic(),
         connections: case.load.connections as u32,
         rate: if is_closed_loop { 0.0 } else { case.load.messages_per_second },
         in_flight: case.load.in_flight,

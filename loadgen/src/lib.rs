@@ -5,6 +5,7 @@
 
 pub mod canary;
 pub mod case;
+pub mod channels;
 pub mod cli;
 pub mod clock;
 pub mod commands;

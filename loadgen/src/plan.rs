@@ -1,10 +1,9 @@
 //! What a run does, as data: the cases, and the slices in which they are measured.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use lastmile_wire::request::Topic;
-
-use crate::message::Game;
+use crate::channels::{Channel, Turns};
 use crate::schedule::Arrivals;
 use crate::variant::Variant;
 
@@ -22,10 +21,23 @@ pub struct Load {
     pub arrivals: Arrivals,
     /// Bytes of a message.
     pub payload_bytes: usize,
-    /// What is subscribed to.
-    pub topic: Topic,
-    /// Whose rounds are published; part of the topic.
-    pub game: Game,
+    /// What subscribers are spread over and the publisher goes round, at least one.
+    pub channels: Arc<[Channel]>,
+}
+
+impl Load {
+    /// Who is on which channel, over all workers.
+    pub fn turns(&self) -> Turns {
+        Turns::new(self.channels.len())
+    }
+
+    /// What is subscribed to, in words for people and results.
+    pub fn topic(&self) -> String {
+        match &self.channels[..] {
+            [channel] => channel.topic.to_string(),
+            channels => format!("{} games", channels.len()),
+        }
+    }
 }
 
 /// One protocol under one load.

@@ -143,10 +143,8 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
 
 #[cfg(test)]
 mod tests {
-    use lastmile_wire::request::Topic;
-
     use super::*;
-    use crate::message::Game;
+    use crate::channels::Channel;
     use crate::plan::{Case, Load};
     use crate::schedule::Arrivals;
 
@@ -157,8 +155,7 @@ mod tests {
             in_flight: None,
             arrivals: Arrivals::Constant,
             payload_bytes: 256,
-            topic: Topic::Game("crash".into()),
-            game: Game::known("crash").unwrap(),
+            channels: Channel::synthetic(1).collect(),
         };
         Plan { seed: 1, cases: vec![Case { variant, load }], slices: Vec::new(), threads: 1, connecting: 1 }
     }

@@ -4,6 +4,7 @@
 //! publishes at once what is due, and the planned times stay what they were: the delay is part of the latency.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -76,21 +77,20 @@ struct Shared {
 }
 
 impl Publisher {
-    /// Begins to publish `template` to the game's channel as `table` says, or as fast as `in_flight` allows. The
-    /// table must have begun.
+    /// Begins to publish `messages`, in turn, each to the stream of the game beside it, as `table` says or as fast as
+    /// `in_flight` allows. There is at least one of them, and the table must have begun.
     ///
     /// # Errors
     /// What the system said when it refused a thread.
-    pub fn start(
+    pub fn start<'a>(
         connection: FeedConnection,
-        slug: &str,
-        template: &MessageTemplate,
+        messages: impl IntoIterator<Item = (&'a str, &'a MessageTemplate)>,
         table: Arc<Timetable>,
         in_flight: Option<Arc<InFlight>>,
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let mut work = Work {
-            batch: Batch::new(&connection, slug, template),
+            batch: Batch::new(&connection, messages),
             published: Published {
                 messages: 0,
                 slip: new_latency_histogram(),
@@ -148,33 +148,65 @@ impl Publisher {
     }
 }
 
-/// Ready-made publish commands, several behind each other, that only lack their identifiers.
+/// Ready-made publish commands that only lack their identifiers: a whole turn of the games, and then as many more as
+/// are written at once, so that those of any consecutive messages lie behind each other.
 #[derive(Debug)]
 struct Batch {
     commands: Vec<u8>,
-    command_bytes: usize,
-    /// Where the message lies within a command.
-    message_at: usize,
-    message_bytes: usize,
+    places: Vec<Place>,
+    /// Commands of a turn.
+    turn: usize,
     most: usize,
 }
 
+/// Where a command ends, and where its message lies.
+#[derive(Debug)]
+struct Place {
+    end: usize,
+    message: Range<usize>,
+}
+
 impl Batch {
-    fn new(connection: &FeedConnection, slug: &str, template: &MessageTemplate) -> Self {
-        let (command, message_at) = connection.publish_command(&stream_channel(slug), template.bytes());
+    fn new<'a>(
+        connection: &FeedConnection,
+        messages: impl IntoIterator<Item = (&'a str, &'a MessageTemplate)>,
+    ) -> Self {
+        let command = |(slug, template): (&str, &MessageTemplate)| {
+            let (command, message_at) = connection.publish_command(&stream_channel(slug), template.bytes());
+            (command, message_at..message_at + template.bytes().len())
+        };
+        let turn: Vec<_> = messages.into_iter().map(command).collect();
+        let largest = turn.iter().map(|(command, _)| command.len()).max().unwrap_or(1);
         let (most_bytes, most_messages) = BATCH;
-        let most = (most_bytes / command.len()).clamp(1, most_messages);
-        let message_bytes = template.bytes().len();
-        Self { command_bytes: command.len(), message_at, message_bytes, most, commands: command.repeat(most) }
+        let most = (most_bytes / largest).clamp(1, most_messages);
+        let (mut commands, mut places) = (Vec::new(), Vec::new());
+        for (command, message) in turn.iter().cycle().take(turn.len() + most - 1) {
+            let at = commands.len();
+            commands.extend_from_slice(command);
+            places.push(Place { end: commands.len(), message: at + message.start..at + message.end });
+        }
+        Self { commands, places, turn: turn.len().max(1), most }
     }
 
     /// The commands that publish messages `from .. to`, at most `most` of them.
     fn of(&mut self, table: &Timetable, from: usize, to: usize) -> &[u8] {
-        for (place, index) in (from..to).enumerate() {
-            let at = place * self.command_bytes + self.message_at;
-            MessageTemplate::write_id(&mut self.commands[at..at + self.message_bytes], table.id_of(index));
+        let place = from % self.turn;
+        let places = &self.places[place..place + (to - from)];
+        for (place, index) in places.iter().zip(from..) {
+            MessageTemplate::write_id(&mut self.commands[place.message.clone()], table.id_of(index));
         }
-        &self.commands[..(to - from) * self.command_bytes]
+        &self.commands[self.start_of(place)..places.last().map_or(0, |place| place.end)]
+    }
+
+    /// How many of the commands for the messages from `from` on are whole in the first `written` bytes.
+    fn whole(&self, from: usize, written: usize) -> usize {
+        let place = from % self.turn;
+        let end = self.start_of(place) + written;
+        self.places[place..].partition_point(|place| place.end <= end)
+    }
+
+    fn start_of(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.places[before].end)
     }
 }
 
@@ -248,7 +280,7 @@ impl Work {
         let stop = &self.shared.stop;
         let written =
             self.connection.write(commands, &mut self.published.replies, || stop.load(Ordering::Acquire))?;
-        let to = from + written / self.batch.command_bytes;
+        let to = from + self.batch.whole(from, written);
         if let Some(second) = self.table.second_of(now_ns) {
             self.published.by_second[second as usize] += (to - from) as u64;
         }
@@ -301,7 +333,7 @@ impl Work {
         let written =
             self.connection.write(commands, &mut self.published.replies, || stop.load(Ordering::Acquire))?;
         // Stopped in the middle: Redis never executes the command that was cut.
-        let to = from + written / self.batch.command_bytes;
+        let to = from + self.batch.whole(from, written);
         for index in from.max(self.table.schedule().first_measured())..to {
             let slip_ns = now_ns.saturating_sub(self.table.planned_ns(index));
             record(&mut self.published.slip, slip_ns, &mut self.published.out_of_range);
@@ -371,7 +403,7 @@ mod tests {
         let url = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
         let connection = crate::feed::Feed::Redis(url).open().unwrap();
         table.begin(clock::now_ns());
-        Publisher::start(connection, "crash", template, Arc::clone(table), None).unwrap()
+        Publisher::start(connection, [("crash", template)], Arc::clone(table), None).unwrap()
     }
 
     #[test]

@@ -14,6 +14,8 @@ use lastmile_reports::statistics::bootstrap::{Blocks, block_length};
 use lastmile_reports::statistics::compact::{UNRECEIVED, code_of};
 use lastmile_reports::statistics::spread::Spread;
 
+use crate::channels::Turns;
+
 /// Most memory that the tables of all workers of a slice take.
 pub const MOST_BYTES: usize = 256 << 20;
 
@@ -47,6 +49,11 @@ impl Extent {
         self.measured.div_ceil(1 << self.shift)
     }
 
+    /// The message of a row.
+    fn index_of(&self, row: usize) -> usize {
+        self.first + (row << self.shift)
+    }
+
     /// The row of a message; `None` for warm-up and for what is not kept.
     #[inline]
     fn row_of(&self, index: usize) -> Option<usize> {
@@ -64,16 +71,20 @@ impl Extent {
 #[derive(Debug, Clone)]
 pub struct ReceiptLog {
     extent: Extent,
+    turns: Turns,
     subscribers: usize,
-    /// A row for each message, a place for each subscriber.
+    /// Places of a row.
+    width: usize,
+    /// A row for each message, a place for each subscriber of its channel.
     codes: Box<[u16]>,
 }
 
 impl ReceiptLog {
     /// An empty table for so many subscribers. Its memory is touched here and not by the receipts.
-    pub fn new(extent: Extent, subscribers: usize) -> Self {
-        let codes = vec![UNRECEIVED; extent.rows() * subscribers].into_boxed_slice();
-        Self { extent, subscribers, codes }
+    pub fn new(extent: Extent, subscribers: usize, turns: Turns) -> Self {
+        let width = turns.most_listeners(subscribers);
+        let codes = vec![UNRECEIVED; extent.rows() * width].into_boxed_slice();
+        Self { extent, turns, subscribers, width, codes }
     }
 
     /// Notes when a subscriber had a message. What is beyond the range of latencies is left to those who count it.
@@ -81,14 +92,15 @@ impl ReceiptLog {
     pub fn note(&mut self, index: usize, subscriber: usize, latency_ns: u64) {
         if let Some(row) = self.extent.row_of(index)
             && latency_ns <= HIGHEST_LATENCY_NS
-            && let Some(place) = self.codes.get_mut(row * self.subscribers + subscriber)
+            && let Some(place) = self.codes.get_mut(row * self.width + self.turns.among_listeners(subscriber))
         {
             *place = code_of(latency_ns);
         }
     }
 
     fn row(&self, row: usize) -> &[u16] {
-        &self.codes[row * self.subscribers..][..self.subscribers]
+        let channel = self.turns.of_message(self.extent.index_of(row));
+        &self.codes[row * self.width..][..self.turns.listeners(channel, self.subscribers)]
     }
 }
 
@@ -116,7 +128,10 @@ impl PerMessage {
                 message.extend_from_slice(log.row(row));
             }
             block.extend(message.iter().filter(|&&code| code != UNRECEIVED));
-            sum.spread.add_message(&mut message);
+            // With more channels than subscribers some have none.
+            if !message.is_empty() {
+                sum.spread.add_message(&mut message);
+            }
             let held = row % length + 1;
             if held == length || row + 1 == rows {
                 sum.blocks.add(&mut block, held);
@@ -151,7 +166,7 @@ mod tests {
     #[test]
     fn workers_are_joined_message_by_message() {
         let extent = Extent::new(2, 12, 5, MOST_BYTES);
-        let mut logs = [ReceiptLog::new(extent, 2), ReceiptLog::new(extent, 3)];
+        let mut logs = [ReceiptLog::new(extent, 2, Turns::new(1)), ReceiptLog::new(extent, 3, Turns::new(1))];
         for index in 0..12 {
             for subscriber in 0..2 {
                 logs[0].note(index, subscriber, 1_000);
@@ -178,7 +193,7 @@ mod tests {
     #[test]
     fn nobody_and_nothing_make_no_figures() {
         assert_eq!(PerMessage::of(&[], 10).spread.summary(), None);
-        let log = ReceiptLog::new(Extent::new(5, 10, 1, MOST_BYTES), 1);
+        let log = ReceiptLog::new(Extent::new(5, 10, 1, MOST_BYTES), 1, Turns::new(1));
         assert_eq!(PerMessage::of(&[log], 5).spread.summary(), None);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HIGHEST_LATENCY_NS, new_latency_histogram};
 
+use crate::channels::Turns;
 use crate::in_flight::{MOST_IN_FLIGHT, WorkerShare};
 use crate::ledger::{Judgement, Ledger};
 use crate::message::{Identity, MessageTemplate};
@@ -146,7 +147,9 @@ pub fn record(histogram: &mut Histogram<u64>, value_ns: u64, out_of_range: &mut 
 #[derive(Debug)]
 pub struct Recorder {
     table: Arc<Timetable>,
-    template: Arc<MessageTemplate>,
+    /// One a channel.
+    templates: Arc<[MessageTemplate]>,
+    turns: Turns,
     progress: Arc<Progress>,
     ledgers: Vec<Ledger>,
     attached: u64,
@@ -160,19 +163,23 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for subscribers `0 .. subscribers` of a worker.
+    /// A recorder for subscribers `0 .. subscribers` of a worker, whose turns over the channels are these; there is a
+    /// template for each channel.
     pub fn new(
         table: Arc<Timetable>,
-        template: Arc<MessageTemplate>,
+        templates: Arc<[MessageTemplate]>,
+        turns: Turns,
         progress: Arc<Progress>,
         subscribers: usize,
     ) -> Self {
-        let remembered = if table.is_closed_loop() { MOST_IN_FLIGHT as usize } else { table.len() };
+        let messages = if table.is_closed_loop() { MOST_IN_FLIGHT as usize } else { table.len() };
+        let remembered = messages.div_ceil(turns.channels());
         let ledgers = vec![Ledger::new(remembered); subscribers];
         let recording = Recording::new(table.seconds());
         Self {
             table,
-            template,
+            templates,
+            turns,
             progress,
             ledgers,
             attached: 0,
@@ -239,6 +246,9 @@ impl Recorder {
         if counts {
             self.recording.corrupt += 1;
             self.recording.count_error(match (id, index) {
+                (_, Some(index)) if self.turns.of_message(index) != self.turns.of_subscriber(subscriber) => {
+                    "a message of another game than was subscribed to arrived"
+                }
                 (_, Some(_)) => "a message arrived with other bytes than were published",
                 (Some(_), None) => "a message arrived that this run did not publish",
                 (None, None) => "something arrived that is no round",
@@ -256,7 +266,8 @@ impl Sink for Recorder {
 
     #[inline]
     fn receipt(&mut self, subscriber: usize, received_ns: u64, message: &[u8]) {
-        let id = match self.template.identify(message) {
+        let channel = self.turns.of_subscriber(subscriber);
+        let id = match self.templates[channel].identify(message) {
             Identity::Intact(id) => id,
             Identity::Different(id) => return self.stray(subscriber, received_ns, id),
         };
@@ -266,7 +277,10 @@ impl Sink for Recorder {
         let Some(times) = self.table.times_of(index) else {
             return self.stray(subscriber, received_ns, Some(id));
         };
-        let judgement = self.ledgers[subscriber].judge(index as u64);
+        if self.turns.of_message(index) != channel {
+            return self.stray(subscriber, received_ns, Some(id));
+        }
+        let judgement = self.ledgers[subscriber].judge(self.turns.within_channel(index) as u64);
         match judgement {
             Judgement::InOrder | Judgement::Reordered => {
                 self.received += 1;
@@ -289,11 +303,11 @@ impl Sink for Recorder {
         }
     }
 
-    fn ended(&mut self, _subscriber: usize, reason: &str) {
+    fn ended(&mut self, subscriber: usize, reason: &str) {
         self.ended += 1;
         self.recording.count_error(reason);
         if let Some(share) = &mut self.in_flight {
-            share.ended();
+            share.ended(subscriber);
         }
         self.progress.ended.store(self.ended, Ordering::Release);
     }
@@ -334,9 +348,9 @@ mod tests {
             }
             let game = Game::known("crash").unwrap();
             let when = time::OffsetDateTime::UNIX_EPOCH;
-            let template = Arc::new(MessageTemplate::new(&game, 256, when, 1).unwrap());
+            let template = MessageTemplate::new(&game, 256, when, 1).unwrap();
             let message = template.bytes().to_vec();
-            let recorder = Recorder::new(table, template, Arc::default(), 2);
+            let recorder = Recorder::new(table, Arc::new([template]), Turns::new(1), Arc::default(), 2);
             Self { recorder, message }
         }
 

@@ -161,7 +161,7 @@ impl Progressing {
         let protocol = case.variant;
         let processes = Arc::<Processes>::default();
         interrupt.guard(&processes);
-        let made = request.stack.make(processes);
+        let made = request.stack.make(processes, &case.load.channels);
         if interrupt.is_asked() {
             return Err(RunError::Slice { protocol, source: SliceError::Interrupted });
         }

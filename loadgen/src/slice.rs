@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lastmile_processes::ProcessError;
 use lastmile_reports::schema::ResourcePoint;
+use lastmile_wire::channel::stream_channel;
 
+use crate::channels::Channel;
 use crate::clock::{self, SECOND_NS};
 use crate::feed::{FeedConnection, FeedError};
 use crate::in_flight::InFlight;
@@ -21,7 +23,7 @@ use crate::schedule::Schedule;
 use crate::stack::Stack;
 use crate::timetable::Timetable;
 use crate::transport::AttachError;
-use crate::workers::{Work, Workers, receipt_logs, worker_count};
+use crate::workers::{Work, Workers, receipt_logs, shares};
 
 /// Time between two looks at the slice while it runs.
 const LOOK_NS: u64 = 50_000_000;
@@ -123,6 +125,8 @@ pub struct SliceOutcome {
     pub connections: u64,
     /// Of the published messages, those that count.
     pub measured_messages: u64,
+    /// What subscribers are to get of these, together.
+    pub expected: u64,
     /// Of these, how many were planned in each second of the window.
     pub messages_by_second: Vec<u64>,
     /// How many the schedule had for each second, published or not. Nothing in a closed loop.
@@ -170,7 +174,10 @@ pub fn measure(
     let load = &request.case.load;
     let slice = request.slice;
     let now = time::OffsetDateTime::now_utc();
-    let template = Arc::new(MessageTemplate::new(&load.game, load.payload_bytes, now, request.seed)?);
+    let template =
+        |channel: &Channel| MessageTemplate::new(&channel.game, load.payload_bytes, now, request.seed);
+    let templates: Arc<[_]> = load.channels.iter().map(template).collect::<Result<_, _>>()?;
+    let shares = shares(request.threads, load.connections);
     let (table, in_flight) = match load.in_flight {
         None => {
             let rate = load.messages_per_second;
@@ -179,8 +186,7 @@ pub fn measure(
         }
         Some(messages) => {
             let schedule = Schedule::closed_loop(slice.warmup, slice.measured);
-            let workers = worker_count(request.threads, load.connections);
-            let in_flight = InFlight::new(messages, workers);
+            let in_flight = InFlight::new(messages, &shares, load.turns());
             (Timetable::closed_loop(schedule, request.first_id), Some(Arc::new(in_flight)))
         }
     };
@@ -191,8 +197,10 @@ pub fn measure(
         Some(_) => Vec::new(),
         None => {
             let first = table.schedule().first_measured();
-            let extent = Extent::new(first, table.len(), load.connections, MOST_BYTES);
-            receipt_logs(extent, request.threads, load.connections)
+            let turns = load.turns();
+            let places = shares.iter().map(|&share| turns.most_listeners(share)).sum();
+            let extent = Extent::new(first, table.len(), places, MOST_BYTES);
+            receipt_logs(extent, &shares, turns)
         }
     };
     let observation = Observation::begin(stack);
@@ -200,12 +208,12 @@ pub fn measure(
     let work = Work {
         target: stack.target.clone(),
         variant: request.case.variant,
-        topic: load.topic.clone(),
+        channels: Arc::clone(&load.channels),
         subscribers: load.connections,
         threads: request.threads,
         connecting: request.connecting,
         table: Arc::clone(&table),
-        template: Arc::clone(&template),
+        templates: Arc::clone(&templates),
         in_flight: in_flight.clone(),
     };
     let workers = Workers::start(&work, receipts)?;
@@ -215,7 +223,7 @@ pub fn measure(
     running.await_attached()?;
     running.attaching = Duration::from_nanos(clock::now_ns() - begun_ns);
     running.observation.all_attached();
-    let published = running.publish(connection, &template)?;
+    let published = running.publish(connection, &templates)?;
     running.drain(published.messages);
     running.finish(published)
 }
@@ -275,13 +283,14 @@ impl Running<'_> {
     fn publish(
         &mut self,
         connection: FeedConnection,
-        template: &MessageTemplate,
+        templates: &[MessageTemplate],
     ) -> Result<Published, SliceError> {
         let start_ns = clock::now_ns() + SETTLING_NS;
         self.table.begin(start_ns);
-        let slug = &self.request.case.load.game.slug;
+        let channels = &self.request.case.load.channels;
+        let messages = channels.iter().map(|channel| channel.game.slug.as_str()).zip(templates);
         let publisher =
-            Publisher::start(connection, slug, template, Arc::clone(&self.table), self.in_flight.clone())?;
+            Publisher::start(connection, messages, Arc::clone(&self.table), self.in_flight.clone())?;
         let followed = self.follow(&publisher, start_ns);
         // Also where following failed: no thread outlives its slice.
         if followed.is_err() || self.interrupt.is_asked() {
@@ -333,14 +342,16 @@ impl Running<'_> {
 
     fn nobody_listens(&self) -> SliceError {
         SliceError::NobodyListens {
-            channel: lastmile_wire::channel::stream_channel(&self.request.case.load.game.slug),
+            channel: stream_channel(&self.request.case.load.channels[0].game.slug),
             redis: self.stack.feed.to_string(),
         }
     }
 
     /// Waits until everything has arrived that still can.
     fn drain(&self, messages: usize) {
-        let connections = self.request.case.load.connections as u64;
+        let load = &self.request.case.load;
+        let connections = load.connections as u64;
+        let expected = load.turns().expected(0, messages, load.connections);
         let begun_ns = clock::now_ns();
         let mut last = (0, begun_ns);
         loop {
@@ -351,7 +362,7 @@ impl Running<'_> {
             if received > last.0 {
                 last = (received, now_ns);
             }
-            let is_over = received >= messages as u64 * connections
+            let is_over = received >= expected
                 || ended >= connections
                 || now_ns - last.1 > DRAIN_PATIENCE_NS
                 || now_ns - begun_ns > DRAIN_LIMIT_NS;
@@ -391,8 +402,13 @@ impl Running<'_> {
         } else {
             self.request.slice.measured
         };
+        let load = &self.request.case.load;
+        // What counts are the last ones.
+        let first = published.messages - measured_messages as usize;
+        let expected = load.turns().expected(first, published.messages, load.connections);
         Ok(SliceOutcome {
-            connections: self.request.case.load.connections as u64,
+            connections: load.connections as u64,
+            expected,
             sending: since_window(published.last_sent_ns).max(measured),
             receiving: since_window(recording.last_receipt_ns).max(measured),
             recording,

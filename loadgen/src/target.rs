@@ -4,8 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use lastmile_wire::request::{Protocol, Topic};
+use lastmile_wire::request::Protocol;
 
+use crate::channels::{Channel, Turns};
 use crate::message::Game;
 use crate::recorder::Sink;
 use crate::transport::http::{Chunks, Head};
@@ -13,7 +14,7 @@ use crate::transport::reactor::{Address, StreamTransport};
 use crate::transport::sse::ServerSentEvents;
 use crate::transport::websocket::WebSocket;
 use crate::transport::webtransport::{Certificate, WebTransport, WebTransportServer};
-use crate::transport::{AttachError, HttpServer, Pace, Stop, Transport};
+use crate::transport::{AttachError, HttpServer, Pace, Requested, Stop, Transport};
 use crate::variant::Variant;
 
 /// How long a server may take to answer a request outside the measurement.
@@ -39,6 +40,17 @@ pub struct Paths {
     pub websocket: Option<String>,
     /// Of its event stream.
     pub sse: Option<String>,
+}
+
+/// What the subscribers of a worker ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What there is to be subscribed to.
+    pub channels: &'a [Channel],
+    /// Who is on which.
+    pub turns: Turns,
+    /// How many they are.
+    pub subscribers: usize,
 }
 
 /// Why a target can't be used.
@@ -145,7 +157,7 @@ impl Target {
     ///
     /// # Errors
     /// [`TargetError::NotServed`] and [`TargetError::Probe`].
-    pub fn probe(&self, variant: Variant, topic: &Topic) -> Result<(), TargetError> {
+    pub fn probe(&self, variant: Variant, channel: &Channel) -> Result<(), TargetError> {
         /// Ends the drive as soon as the subscriber is attached.
         struct UntilAttached(std::sync::Arc<Stop>);
         impl Sink for UntilAttached {
@@ -165,7 +177,9 @@ impl Target {
         };
         let stop = std::sync::Arc::new(Stop::new().map_err(|error| failed(error.into()))?);
         let sink = UntilAttached(std::sync::Arc::clone(&stop));
-        self.drive(variant, topic, 1, Pace { connecting: 1 }, &stop, sink).map_err(failed).map(drop)
+        let channels = std::slice::from_ref(channel);
+        let asked = Asked { channels, turns: Turns::new(1), subscribers: 1 };
+        self.drive(variant, asked, Pace { connecting: 1 }, &stop, sink).map_err(failed).map(drop)
     }
 
     /// Drives subscribers of a protocol that [`Self::check_serves`] has found served.
@@ -175,20 +189,23 @@ impl Target {
     pub fn drive<S: Sink + 'static>(
         &self,
         variant: Variant,
-        topic: &Topic,
-        subscribers: usize,
+        asked: Asked<'_>,
         pace: Pace,
         stop: &Stop,
         sink: S,
     ) -> Result<S, AttachError> {
         let not_served = || io::Error::other(format!("no target serves {variant}"));
         let Some(protocol) = variant.protocol() else { return Err(not_served().into()) };
+        let Asked { channels, turns, subscribers } = asked;
         let own_path = match protocol {
             Protocol::WebSocket => self.paths.websocket.clone(),
             Protocol::Sse => self.paths.sse.clone(),
             Protocol::WebTransport => None,
         };
-        let path = variant.target(&own_path.unwrap_or_else(|| topic.path(protocol)));
+        let path = |channel: &Channel| {
+            variant.target(&own_path.clone().unwrap_or_else(|| channel.topic.path(protocol)))
+        };
+        let path = Requested::in_turn(channels.iter().map(path), turns);
         if let Some(delivery) = variant.delivery() {
             let server = self.webtransport.clone().ok_or_else(not_served)?;
             return WebTransport::new(server, path, delivery).drive(subscribers, pace, stop, sink);

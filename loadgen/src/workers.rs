@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use lastmile_wire::request::Topic;
-
+use crate::channels::{Channel, Turns};
 use crate::in_flight::{InFlight, WorkerShare};
 use crate::message::MessageTemplate;
 use crate::receipt_log::{Extent, ReceiptLog};
 use crate::recorder::{Progress, Recorder, Recording};
-use crate::target::Target;
+use crate::target::{Asked, Target};
 use crate::timetable::Timetable;
 use crate::transport::{AttachError, Pace, Stop};
 use crate::variant::Variant;
@@ -23,8 +22,8 @@ pub struct Work {
     pub target: Target,
     /// By which protocol.
     pub variant: Variant,
-    /// To what.
-    pub topic: Topic,
+    /// To what; they take turns.
+    pub channels: Arc<[Channel]>,
     /// How many of them, over all workers.
     pub subscribers: usize,
     /// Workers, at most one a subscriber.
@@ -33,8 +32,8 @@ pub struct Work {
     pub connecting: usize,
     /// Times of the messages.
     pub table: Arc<Timetable>,
-    /// Bytes of the messages.
-    pub template: Arc<MessageTemplate>,
+    /// Bytes of the messages, of each channel.
+    pub templates: Arc<[MessageTemplate]>,
     /// The books of a closed loop, made for as many workers as [`worker_count`] tells.
     pub in_flight: Option<Arc<InFlight>>,
 }
@@ -44,15 +43,21 @@ pub fn worker_count(threads: usize, subscribers: usize) -> usize {
     threads.clamp(1, subscribers.max(1))
 }
 
-/// How many of `subscribers` worker `number` of `count` drives.
-fn share_of(number: usize, count: usize, subscribers: usize) -> usize {
-    subscribers / count + usize::from(number < subscribers % count)
+/// How many of `subscribers` each worker drives.
+pub fn shares(threads: usize, subscribers: usize) -> Vec<usize> {
+    let count = worker_count(threads, subscribers);
+    (0..count).map(|number| subscribers / count + usize::from(number < subscribers % count)).collect()
 }
 
 /// Empty tables of single receipts, one for each of the workers that [`worker_count`] tells.
-pub fn receipt_logs(extent: Extent, threads: usize, subscribers: usize) -> Vec<ReceiptLog> {
-    let count = worker_count(threads, subscribers);
-    (0..count).map(|number| ReceiptLog::new(extent, share_of(number, count, subscribers))).collect()
+pub fn receipt_logs(extent: Extent, shares: &[usize], turns: Turns) -> Vec<ReceiptLog> {
+    let mut first = 0;
+    let log = |&share: &usize| {
+        let log = ReceiptLog::new(extent, share, turns.from(first));
+        first += share;
+        log
+    };
+    shares.iter().map(log).collect()
 }
 
 /// Workers at work. Dropping them ends them.
@@ -70,28 +75,32 @@ impl Workers {
     /// # Errors
     /// What the system said when it refused a thread or a descriptor.
     pub fn start(work: &Work, receipts: Vec<ReceiptLog>) -> io::Result<Self> {
-        let count = worker_count(work.threads, work.subscribers);
+        let shares = shares(work.threads, work.subscribers);
         let mut workers = Self {
             threads: Vec::new(),
             progress: Vec::new(),
             stop: Arc::new(Stop::new()?),
             seconds: work.table.seconds(),
         };
-        let pace = Pace { connecting: work.connecting.div_ceil(count) };
+        let pace = Pace { connecting: work.connecting.div_ceil(shares.len()) };
+        let mut turns = Turns::new(work.channels.len());
+        let mut first = 0;
         let mut receipts = receipts.into_iter();
-        for number in 0..count {
-            let share = share_of(number, count, work.subscribers);
+        for (number, share) in shares.into_iter().enumerate() {
+            turns = turns.from(first);
             let progress = Arc::<Progress>::default();
-            let (table, template) = (Arc::clone(&work.table), Arc::clone(&work.template));
+            let (table, templates) = (Arc::clone(&work.table), Arc::clone(&work.templates));
             let books =
-                work.in_flight.as_ref().map(|books| WorkerShare::new(Arc::clone(books), number, share));
-            let recorder = Recorder::new(table, template, Arc::clone(&progress), share)
+                work.in_flight.as_ref().map(|books| WorkerShare::new(Arc::clone(books), number, first));
+            first += share;
+            let recorder = Recorder::new(table, templates, turns, Arc::clone(&progress), share)
                 .with_in_flight(books)
                 .with_receipts(receipts.next());
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
-            let thread = thread::Builder::new()
-                .name(format!("subscribers {number}"))
-                .spawn(move || work.target.drive(work.variant, &work.topic, share, pace, &stop, recorder))?;
+            let thread = thread::Builder::new().name(format!("subscribers {number}")).spawn(move || {
+                let asked = Asked { channels: &work.channels, turns, subscribers: share };
+                work.target.drive(work.variant, asked, pace, &stop, recorder)
+            })?;
             workers.threads.push(thread);
             workers.progress.push(progress);
         }

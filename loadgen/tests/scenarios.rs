@@ -88,11 +88,50 @@ fn the_ready_scenarios_are_right() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<_> = files.filter(|path| path.is_file()).collect();
-    assert!(files.len() >= 6, "{files:?}");
+    assert!(files.len() >= 7, "{files:?}");
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         let scenario =
             Scenario::parse(&file.to_string_lossy(), &text).unwrap_or_else(|mistake| panic!("{mistake}"));
         assert!(scenario.title.is_some(), "{}", file.display());
+    }
+}
+
+/// Measures the real server, fresh with the games that are asked for.
+#[track_caller]
+fn games(flags: &str) -> Vec<lastmile_reports::schema::CaseResult> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = lastmile(&["run", "--json", "--warmup", "100ms"]);
+    command.args(flags.split(' ')).arg("--out").arg(folder.path());
+    command.arg("--server-bin").arg(support::server_program());
+    let cases = result_of(&command.output().unwrap()).cases;
+    for case in &cases {
+        let books = case.accounting;
+        assert_eq!((books.delivered, books.lost), (books.expected, 0), "{}: {books:?}", case.protocol);
+        assert_eq!((books.duplicated, books.corrupt), (0, 0), "{}: {books:?}", case.protocol);
+        assert!(case.errors.is_empty(), "{:?}", case.errors);
+    }
+    cases
+}
+
+#[test]
+fn subscribers_are_spread_over_games_and_the_books_are_exact() {
+    let cases = games("--games 5 --connections 7 --rate 100 --duration 330ms --protocols ws,sse,wt-stream");
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        // 33 messages from number 10 on: six rounds of five games reach all seven, then games 0, 1 and 2 two, two and
+        // one of them.
+        assert_eq!((case.published, case.accounting.expected), (33, 6 * 7 + 2 + 2 + 1), "{}", case.protocol);
+        assert_eq!(case.topic, "5 games");
+        let spread = case.spread.expect("how messages spread");
+        assert_eq!((spread.messages, spread.incomplete), (Some(33), Some(0)));
+    }
+    // More games than subscribers: a message of most of them reaches nobody.
+    let cases = games("--games 100 --connections 3 --rate 1000 --duration 200ms --protocols sse");
+    assert_eq!((cases[0].published, cases[0].accounting.expected), (200, 6));
+    // A closed loop waits for those alone who are to get a message.
+    let cases = games("--games 3 --connections 5 --in-flight 4 --duration 200ms --protocols ws,wt-stream");
+    for case in cases {
+        assert!(case.published > 10 && case.accounting.expected > case.published, "{case:?}");
     }
 }

@@ -31,6 +31,10 @@ pub struct Config {
     #[arg(long, env = "LASTMILE_DATABASE")]
     pub database: Option<String>,
 
+    /// Games to add to the database where they are missing: a JSON array of {"id", "slug", "name", "type"}
+    #[arg(long, env = "LASTMILE_GAMES", value_name = "FILE")]
+    pub games: Option<PathBuf>,
+
     /// Certificate chain in PEM form, for WSS, HTTPS, HTTP/2 and WebTransport
     #[arg(long, env = "LASTMILE_TLS_CERT", requires = "tls_key", conflicts_with = "tls")]
     pub tls_cert: Option<PathBuf>,

@@ -1,7 +1,9 @@
 //! Starting, and ending.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,7 +29,7 @@ use crate::replay::ReplayLimits;
 use crate::rest::{self, FindProblems, LatestRound, Problem, RestState};
 use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
 use crate::stages;
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Game, Store, StoreError};
 
 /// Time everyone has to end once the server was told to.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
@@ -41,6 +43,14 @@ pub enum StartError {
     /// No database.
     #[error(transparent)]
     Database(#[from] StoreError),
+    /// No games.
+    #[error("the games in {} can't be read: {problem}; give a JSON array of {{\"id\", \"slug\", \"name\", \"type\"}} (--games)", path.display())]
+    Games {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -136,6 +146,9 @@ impl Server {
 
         let url = config.database.clone().map_or_else(store::default_url, Ok)?;
         let store = control.block_on(Store::connect(&url, config.startup_limit()))?;
+        if let Some(path) = &config.games {
+            control.block_on(store.add_games(&read_games(path)?))?;
+        }
         let games = control.block_on(store.games())?;
         let catalog = Arc::new(Catalog::new(games.into_iter().map(|game| (game.slug, game.game_type))));
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
@@ -213,6 +226,24 @@ impl Server {
         open.send_replace(true);
         info!(http = %handle.http, webtransport = %handle.webtransport, shards = count, "ready");
         Ok(handle)
+    }
+}
+
+fn read_games(path: &Path) -> Result<Vec<Game>, StartError> {
+    let failed = |problem: String| StartError::Games { path: path.to_owned(), problem };
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let games: Vec<Game> = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    // What no path can name and no channel carries would be a game nobody could ask for.
+    let is_name = |name: &str| !name.is_empty() && !name.contains(|c: char| c == '/' || c.is_whitespace());
+    match games
+        .iter()
+        .find(|game| !is_name(&game.slug) || !is_name(&game.game_type) || game.id > i64::MAX as u64)
+    {
+        Some(game) => Err(failed(format!(
+            "game {} has slug {:?} and type {:?}, and names have neither blanks nor slashes",
+            game.id, game.slug, game.game_type
+        ))),
+        None => Ok(games),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lastmile_processes::PrivatePostgres;
-use lastmile_server::store::{Store, StoreError, StoredRound};
+use lastmile_server::store::{Game, Store, StoreError, StoredRound};
 use lastmile_wire::channel::KNOWN_GAMES;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +36,15 @@ async fn behaves(url: &str) {
         serde_json::to_string(&games[3]).expect("JSON"),
         r#"{"id":4,"slug":"wall-street","name":"Wall Street","type":"trending"}"#
     );
+
+    let game =
+        |id: u64, slug: &str| Game { id, slug: slug.into(), name: slug.into(), game_type: "more".into() };
+    // One that is there by its slug, and one by its identifier: both stay as they are.
+    let more = [game(70, "channel-1"), game(71, "crash"), game(4, "channel-2")];
+    store.add_games(&more).await.expect("games are added");
+    store.add_games(&more).await.expect("and can be again");
+    let slugs: Vec<String> = store.games().await.expect("games").into_iter().map(|game| game.slug).collect();
+    assert_eq!(slugs, ["crash", "double", "slot", "wall-street", "channel-1"]);
 
     assert_eq!(store.latest("crash").await.expect("a query"), None);
     assert_eq!(store.history_of_game("no-such-game", 10).await.expect("a query"), []);

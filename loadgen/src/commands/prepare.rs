@@ -2,11 +2,13 @@
 //! before anything is measured.
 
 use std::io;
+use std::sync::Arc;
 
 use lastmile_processes::{ProcessError, find_redis_server};
 use lastmile_wire::channel::KNOWN_GAMES;
 use lastmile_wire::request::Topic;
 
+use crate::channels::Channel;
 use crate::feed::{Feed, FeedError};
 use crate::message::{Game, MessageTemplate, PayloadTooSmall};
 use crate::observe::Observed;
@@ -115,8 +117,9 @@ fn plan(scenario: &Scenario, target: Option<&Target>) -> Result<Plan, SetupError
     let mut slices = Vec::new();
     for matrix in &scenario.matrices {
         for load in loads(matrix, target)? {
-            // Before anything starts, not after the stack stands.
-            MessageTemplate::new(&load.game, load.payload_bytes, time::OffsetDateTime::now_utc(), 0)?;
+            // Before anything starts, not after the stack stands. Synthetic games differ in nothing that matters.
+            let game = &load.channels[0].game;
+            MessageTemplate::new(game, load.payload_bytes, time::OffsetDateTime::now_utc(), 0)?;
             for &variant in &matrix.protocols {
                 let case = Case { variant, load: load.clone() };
                 if !cases.contains(&case) {
@@ -142,24 +145,34 @@ fn loads(matrix: &Matrix, target: Option<&Target>) -> Result<Vec<Load>, SetupErr
             messages.iter().map(|&messages| (0.0, Some(messages), Arrivals::Constant)).collect()
         }
     };
-    let game = game(&matrix.topic, target)?;
     let mut loads = Vec::new();
+    let groups = matrix.games.iter().map(|&games| channels(&matrix.topic, games, target));
+    let groups = groups.collect::<Result<Vec<_>, _>>()?;
     for &connections in &matrix.connections {
         for &payload_bytes in &matrix.payloads {
-            for &(messages_per_second, in_flight, arrivals) in &paces {
-                loads.push(Load {
-                    connections: connections as usize,
-                    messages_per_second,
-                    in_flight,
-                    arrivals,
-                    payload_bytes: payload_bytes as usize,
-                    topic: matrix.topic.clone(),
-                    game: game.clone(),
-                });
+            for channels in &groups {
+                for &(messages_per_second, in_flight, arrivals) in &paces {
+                    loads.push(Load {
+                        connections: connections as usize,
+                        messages_per_second,
+                        in_flight,
+                        arrivals,
+                        payload_bytes: payload_bytes as usize,
+                        channels: Arc::clone(channels),
+                    });
+                }
             }
         }
     }
     Ok(loads)
+}
+
+/// What subscribers are spread over: a topic, or games made for measuring.
+fn channels(topic: &Topic, games: u32, target: Option<&Target>) -> Result<Arc<[Channel]>, SetupError> {
+    if games == 1 {
+        return Ok(Arc::new([Channel { topic: topic.clone(), game: game(topic, target)? }]));
+    }
+    Ok(Channel::synthetic(games as usize).collect())
 }
 
 /// Whose rounds are published for a topic.
@@ -196,7 +209,7 @@ fn stack_plan(
                 target.check_serves(variant)?;
             }
             for variant in variants(plan) {
-                target.probe(variant, &plan.cases[0].load.topic)?;
+                target.probe(variant, &plan.cases[0].load.channels[0])?;
             }
             Ok(StackPlan::Foreign { target, feed, pid: server.target_pid })
         }

@@ -22,6 +22,8 @@ use crate::variant::{Carrier, Encoding, Tls, Variant};
 
 /// Most messages a slice may plan: their times are held in memory, 16 bytes each.
 const MAX_MESSAGES: f64 = 100_000_000.0;
+/// Most bytes of one message of every game.
+const MOST_GAME_BYTES: u64 = 256 << 20;
 /// Most cases of a run.
 const MAX_CASES: usize = 10_000;
 
@@ -260,10 +262,7 @@ impl LoadSettings {
             warmup: self.warmup.unwrap_or(Duration::from_secs(2)),
         };
         check_messages(&matrix)?;
-        if matrix.games != [1] {
-            let text = "more than one game can't be measured yet; leave it out".to_owned();
-            return Err(Problem { key: "games", text });
-        }
+        check_games(&matrix)?;
         let cases = matrix.case_count();
         if cases > MAX_CASES {
             let text =
@@ -314,6 +313,20 @@ fn with_options(protocol: Variant, tls: bool, encoding: Encoding, batch_ms: u8) 
         key,
         text: format!("{protocol} is in the list of protocols with an option of its own: {error}"),
     })
+}
+
+/// The commands that publish a message of each game are all held in memory.
+fn check_games(matrix: &Matrix) -> Result<(), Problem> {
+    let most = |values: &[u32]| values.iter().copied().max().unwrap_or(0);
+    let (games, payload) = (most(&matrix.games), most(&matrix.payloads));
+    if u64::from(games) * u64::from(payload) <= MOST_GAME_BYTES {
+        return Ok(());
+    }
+    let text = format!(
+        "{games} games with messages of {payload} bytes are more than {MOST_GAME_BYTES} bytes together; \
+         lower --games or --payload"
+    );
+    Err(Problem { key: "games", text })
 }
 
 /// Only a plan can have too many messages; a closed loop remembers the latest.

@@ -16,7 +16,7 @@ pub const IN_FLIGHT: RangeInclusive<i64> = 1..=MOST_IN_FLIGHT as i64;
 /// Bytes of a message.
 pub const PAYLOAD: RangeInclusive<i64> = 1..=1_048_576;
 /// Games subscribers are spread over.
-pub const GAMES: RangeInclusive<i64> = 1..=100_000;
+pub const GAMES: RangeInclusive<i64> = 1..=10_000;
 /// Milliseconds a server may gather messages.
 pub const BATCH_MS: RangeInclusive<i64> = 0..=MOST_BATCH_MS as i64;
 /// Threads that drive subscribers.

@@ -64,7 +64,7 @@ mod tests {
         for text in [
             "",
             "in-flight = [1, 8]\ntype = 'color'\nredis = 'redis://:secret@h:1'",
-            "rate = [0.1, 3]\narrivals = 'poisson'\nseed = 9223372036854775807\ntitle = '\"ä\\'",
+            "rate = [0.1, 3]\narrivals = 'poisson'\ngames = [1, 5]\nseed = 9223372036854775807\ntitle = '\"ä\\'",
             "tls = [true, false]\nbatch-ms = [0, 100]\nencoding = ['msgpack']\nwarmup = '0s'\n[[matrix]]\n[[matrix]]\npayload = [200, 300]",
             "target = ['http://h:1', 'https://h:2']\npublish-http = 'http://h:1/x'\nws-path = '/x'\nsse-path = '/y'",
         ] {

@@ -2,13 +2,18 @@
 
 pub mod program;
 
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError};
 use serde::Deserialize;
 
+use crate::channels::Channel;
 use crate::feed::Feed;
+use crate::message::Game;
 use crate::observe::Observed;
 use crate::redis::{RedisUrl, RedisUrlError};
 use crate::target::{Target, decode_hash};
@@ -31,6 +36,9 @@ pub enum StackError {
         /// What it printed.
         line: String,
     },
+    /// The games could not be handed to the server.
+    #[error("the games of this run could not be handed to the server: {0}")]
+    Games(io::Error),
     /// A private Redis has an address of another form than expected.
     #[error(transparent)]
     RedisUrl(#[from] RedisUrlError),
@@ -58,12 +66,12 @@ pub enum StackPlan {
 }
 
 impl StackPlan {
-    /// Makes it. Whatever is started is in `processes` from its first moment, so that it can be killed from
+    /// Makes it, with the games of these channels. Whatever is started is in `processes` from its first moment, so that it can be killed from
     /// there before everything is ready.
     ///
     /// # Errors
     /// [`StackError`] with the end of the log of what did not start.
-    pub fn make(&self, processes: Arc<Processes>) -> Result<Stack, StackError> {
+    pub fn make(&self, processes: Arc<Processes>, channels: &[Channel]) -> Result<Stack, StackError> {
         match self {
             Self::Foreign { target, feed, pid } => Ok(Stack {
                 target: target.clone(),
@@ -77,7 +85,7 @@ impl StackPlan {
                     Some(url) => url.clone(),
                     None => processes.start_redis()?.parse()?,
                 };
-                let ready = processes.start_server(program, &redis_url)?;
+                let ready = processes.start_server(program, &redis_url, channels)?;
                 let target = ready.target()?;
                 Ok(Stack {
                     target,
@@ -127,12 +135,23 @@ impl Processes {
         Ok(redis.insert(PrivateRedis::start()?).url())
     }
 
-    fn start_server(&self, program: &ServerProgram, redis: &RedisUrl) -> Result<ReadyLine, StackError> {
-        let launch = Launch::new("lastmile-server", program.path())
+    fn start_server(
+        &self,
+        program: &ServerProgram,
+        redis: &RedisUrl,
+        channels: &[Channel],
+    ) -> Result<ReadyLine, StackError> {
+        let games = channels_file(channels)?;
+        let mut launch = Launch::new("lastmile-server", program.path())
             .arguments(["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0"])
             .arguments(["--database", "sqlite::memory:"])
             // Not as an argument: everyone on the machine can read those, and there may be a password in it.
             .environment("LASTMILE_REDIS", redis.with_password());
+        if let Some(games) = &games {
+            // Of this process, because the child has it no longer: nothing of it is ever in the file system.
+            let path = format!("/proc/{}/fd/{}", std::process::id(), games.as_raw_fd());
+            launch = launch.arguments(["--games", path.as_str()]);
+        }
         let spawned = launch.spawn()?;
         let server = self.server.get_or_init(|| spawned);
         let line = server.read_line(READY_PATIENCE)?;
@@ -182,6 +201,24 @@ impl Processes {
         let redis = self.redis();
         redis.as_ref()?.process().map(|child| Observed::process(child.pid()))
     }
+}
+
+/// The games of channels as the server reads them, in memory; `None` where every database has them.
+fn channels_file(channels: &[Channel]) -> Result<Option<File>, StackError> {
+    let is_known =
+        |channel: &Channel| Game::known(&channel.game.slug).is_some_and(|game| game == channel.game);
+    if channels.iter().all(is_known) {
+        return Ok(None);
+    }
+    let game = |channel: &Channel| {
+        let game = &channel.game;
+        serde_json::json!({ "id": game.id, "slug": game.slug, "name": game.slug, "type": game.game_type })
+    };
+    let games: serde_json::Value = channels.iter().map(game).collect();
+    let file = rustix::fs::memfd_create("games", rustix::fs::MemfdFlags::CLOEXEC).map_err(io::Error::from);
+    let mut file = File::from(file.map_err(StackError::Games)?);
+    file.write_all(games.to_string().as_bytes()).map_err(StackError::Games)?;
+    Ok(Some(file))
 }
 
 /// The line a server prints when it is ready.

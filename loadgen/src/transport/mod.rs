@@ -12,13 +12,42 @@ pub mod webtransport;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::channels::Turns;
 use crate::recorder::Sink;
 
 /// Largest message any client accepts, in bytes: twice the largest round.
 pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
+
+/// What each subscriber of a worker asks for.
+#[derive(Debug, Clone)]
+pub struct Requested<T> {
+    /// One a channel.
+    each: Arc<[T]>,
+    turns: Turns,
+}
+
+impl<T> Requested<T> {
+    /// Something for each channel, at least one, over which subscribers take turns.
+    pub fn in_turn(each: impl IntoIterator<Item = T>, turns: Turns) -> Self {
+        Self { each: each.into_iter().collect(), turns }
+    }
+
+    /// What a subscriber asks for.
+    pub fn by(&self, subscriber: usize) -> &T {
+        &self.each[self.turns.of_subscriber(subscriber)]
+    }
+}
+
+impl<T> From<T> for Requested<T> {
+    /// The same for everyone.
+    fn from(one: T) -> Self {
+        Self::in_turn([one], Turns::new(1))
+    }
+}
 
 /// Drives subscribers of one protocol.
 pub trait Transport {

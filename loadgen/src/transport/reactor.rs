@@ -61,8 +61,8 @@ pub trait Framing {
     /// What a connection has to remember between two reads, beside unfinished bytes.
     type State: Default;
 
-    /// What a client says first.
-    fn request(&self) -> Vec<u8>;
+    /// What a subscriber of the worker says first.
+    fn request(&self, subscriber: usize) -> Vec<u8>;
 
     /// Reads the server's answer at the start of `bytes`: its length once it is complete. With `at_end` nothing
     /// more will come.
@@ -129,7 +129,6 @@ impl<F: Framing> Transport for StreamTransport<F> {
         let mut reactor = Reactor {
             framing: &self.framing,
             address: &self.address,
-            request: self.framing.request(),
             epoll,
             connections: Vec::with_capacity(subscribers),
             subscribers,
@@ -168,7 +167,6 @@ struct Connection<State> {
 struct Reactor<'a, F: Framing, S> {
     framing: &'a F,
     address: &'a Address,
-    request: Vec<u8>,
     epoll: OwnedFd,
     /// `None` for those that have ended.
     connections: Vec<Option<Connection<F::State>>>,
@@ -233,9 +231,10 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
         let Some(connection) = &mut self.connections[index] else { return Ok(()) };
         let outcome = sockopt::socket_error(&connection.socket).and_then(|outcome| outcome);
         // A fresh socket takes a request of a few hundred bytes whole: its buffer holds more than 4 kB.
+        let request = self.framing.request(index);
         let asked = outcome
-            .and_then(|()| send(&connection.socket, &self.request, SendFlags::NOSIGNAL))
-            .and_then(|sent| if sent == self.request.len() { Ok(()) } else { Err(Errno::NOBUFS) });
+            .and_then(|()| send(&connection.socket, &request, SendFlags::NOSIGNAL))
+            .and_then(|sent| if sent == request.len() { Ok(()) } else { Err(Errno::NOBUFS) });
         if let Err(errno) = asked {
             return Err(self.cannot_connect(errno));
         }
@@ -430,7 +429,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = HttpServer { address, host: address.to_string() };
         let transport = StreamTransport {
-            framing: ServerSentEvents::new(server, "/sse/crash".into()),
+            framing: ServerSentEvents::new(server, "/sse/crash".to_owned()),
             address: Address::Tcp(address),
         };
         let stop = Arc::new(Stop::new().unwrap());

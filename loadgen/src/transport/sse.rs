@@ -6,13 +6,13 @@ use lastmile_wire::sse::next_event;
 
 use crate::transport::http::{Chunks, Head};
 use crate::transport::reactor::{Framing, Step};
-use crate::transport::{AttachError, HttpServer, MAX_MESSAGE_BYTES};
+use crate::transport::{AttachError, HttpServer, MAX_MESSAGE_BYTES, Requested};
 
 /// How a subscription is asked for and how its events are read.
 #[derive(Debug, Clone)]
 pub struct ServerSentEvents {
     server: HttpServer,
-    path: String,
+    path: Requested<String>,
 }
 
 /// Where a connection is in its stream.
@@ -25,8 +25,8 @@ pub struct Position {
 
 impl ServerSentEvents {
     /// Subscriptions of `path` on `server`.
-    pub fn new(server: HttpServer, path: String) -> Self {
-        Self { server, path }
+    pub fn new(server: HttpServer, path: impl Into<Requested<String>>) -> Self {
+        Self { server, path: path.into() }
     }
 
     fn refuse(&self, problem: impl Into<String>) -> AttachError {
@@ -41,10 +41,11 @@ impl ServerSentEvents {
 impl Framing for ServerSentEvents {
     type State = Position;
 
-    fn request(&self) -> Vec<u8> {
+    fn request(&self, subscriber: usize) -> Vec<u8> {
         format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n",
-            self.path, self.server.host
+            self.path.by(subscriber),
+            self.server.host
         )
         .into_bytes()
     }
@@ -105,7 +106,7 @@ mod tests {
 
     fn events() -> ServerSentEvents {
         let server = HttpServer { address: ([127, 0, 0, 1], 1).into(), host: "here:1".into() };
-        ServerSentEvents::new(server, "/sse/crash".into())
+        ServerSentEvents::new(server, "/sse/crash".to_owned())
     }
 
     #[test]

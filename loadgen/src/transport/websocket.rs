@@ -8,7 +8,7 @@ use lastmile_wire::websocket::{
 
 use crate::transport::http::Head;
 use crate::transport::reactor::{Framing, Step};
-use crate::transport::{AttachError, HttpServer, MAX_MESSAGE_BYTES};
+use crate::transport::{AttachError, HttpServer, MAX_MESSAGE_BYTES, Requested};
 
 /// Masks keep a script in a browser from choosing the bytes a proxy sees. There is no such script here, and a
 /// constant mask costs nothing.
@@ -18,7 +18,7 @@ const MASK: [u8; 4] = [0x1a, 0x57, 0x31, 0x1e];
 #[derive(Debug, Clone)]
 pub struct WebSocket {
     server: HttpServer,
-    path: String,
+    path: Requested<String>,
     key: String,
 }
 
@@ -33,9 +33,9 @@ pub struct Fragments {
 impl WebSocket {
     /// Subscriptions of `path` on `server`. The key only has to differ from connection to connection where a
     /// cache could answer; `seed` makes it.
-    pub fn new(server: HttpServer, path: String, seed: u64) -> Self {
+    pub fn new(server: HttpServer, path: impl Into<Requested<String>>, seed: u64) -> Self {
         let key = STANDARD.encode([seed.to_be_bytes(), (!seed).to_be_bytes()].concat());
-        Self { server, path, key }
+        Self { server, path: path.into(), key }
     }
 
     fn refuse(&self, problem: impl Into<String>) -> AttachError {
@@ -50,11 +50,12 @@ impl WebSocket {
 impl Framing for WebSocket {
     type State = Fragments;
 
-    fn request(&self) -> Vec<u8> {
+    fn request(&self, subscriber: usize) -> Vec<u8> {
         let Self { server, path, key } = self;
         format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n",
+            path.by(subscriber),
             server.host
         )
         .into_bytes()
@@ -154,13 +155,13 @@ mod tests {
 
     fn websocket() -> WebSocket {
         let server = HttpServer { address: ([127, 0, 0, 1], 1).into(), host: "here:1".into() };
-        WebSocket::new(server, "/ws/crash".into(), 7)
+        WebSocket::new(server, "/ws/crash".to_owned(), 7)
     }
 
     #[test]
     fn only_the_right_answer_attaches() {
         let websocket = websocket();
-        let request = String::from_utf8(websocket.request()).unwrap();
+        let request = String::from_utf8(websocket.request(0)).unwrap();
         assert!(request.starts_with("GET /ws/crash HTTP/1.1\r\nHost: here:1\r\n"), "{request}");
         let accept = accept_key(websocket.key.as_bytes());
         let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");

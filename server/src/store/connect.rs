@@ -15,7 +15,7 @@ use super::{Pool, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-const SEED_GAME: &str =
+pub(super) const SEED_GAME: &str =
     "INSERT INTO games (id, slug, name, type) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
 /// Connections kept at most: REST, history and writing share them.

@@ -11,7 +11,7 @@ mod rows;
 use std::time::Duration;
 
 use lastmile_wire::round::Round;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, SqlitePool};
 
 pub use error::StoreError;
@@ -22,7 +22,7 @@ use rows::{GameRow, RoundRow};
 const PING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A game of the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Game {
     /// Identifier, `game_id` of its rounds.
     pub id: u64,
@@ -78,6 +78,26 @@ impl Store {
         const SQL: &str = "SELECT id, slug, name, type FROM games ORDER BY id";
         let rows: Vec<GameRow> = on_pool!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await)?;
         rows.into_iter().map(GameRow::into_game).collect()
+    }
+
+    /// Adds games, all of them or none; one whose identifier or slug is there already stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn add_games(&self, games: &[Game]) -> Result<(), StoreError> {
+        on_pool!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            for game in games {
+                sqlx::query(connect::SEED_GAME)
+                    .bind(game.id as i64)
+                    .bind(&game.slug)
+                    .bind(&game.name)
+                    .bind(&game.game_type)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            Ok(transaction.commit().await?)
+        })
     }
 
     /// The newest round of a game, `None` where there is none or no such game.

@@ -26,7 +26,7 @@ use wtransport::tls::Sha256Digest;
 
 use crate::clock;
 use crate::recorder::Sink;
-use crate::transport::{AttachError, Pace, Stop, Transport};
+use crate::transport::{AttachError, Pace, Requested, Stop, Transport};
 use receive::receive_until_end;
 use session::Session;
 
@@ -68,14 +68,14 @@ pub struct WebTransportServer {
 #[derive(Debug, Clone)]
 pub struct WebTransport {
     server: WebTransportServer,
-    path: String,
+    path: Requested<String>,
     delivery: Delivery,
 }
 
 impl WebTransport {
     /// Subscriptions of `path` on `server`, whose query asks for `delivery`.
-    pub fn new(server: WebTransportServer, path: String, delivery: Delivery) -> Self {
-        Self { server, path, delivery }
+    pub fn new(server: WebTransportServer, path: impl Into<Requested<String>>, delivery: Delivery) -> Self {
+        Self { server, path: path.into(), delivery }
     }
 
     /// Runs inside the worker's runtime; sessions end when their set is dropped.
@@ -116,7 +116,7 @@ impl WebTransport {
             // Never closed, so there is always a permit to come.
             let _turn = turn.acquire().await;
             let begun_ns = clock::now_ns();
-            let session = Session::open(endpoint, &self.server, &self.path).await?;
+            let session = Session::open(endpoint, &self.server, self.path.by(subscriber)).await?;
             sink.borrow_mut().attached(subscriber, clock::now_ns() - begun_ns);
             session
         };
