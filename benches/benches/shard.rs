@@ -13,6 +13,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lastmile_benches::round::round;
 use lastmile_server::catalog::{Catalog, Subscription};
+use lastmile_server::guard::{Guard, Transport};
 use lastmile_server::hub::Hub;
 use lastmile_server::metrics::Metrics;
 use lastmile_server::protocol::StreamProtocol;
@@ -53,6 +54,7 @@ impl Bench {
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
+        let guard = Arc::new(Guard::open(Arc::new(Metrics::new(1))));
         let subscribe = |_| {
             let mut subscriber = TcpStream::connect(address).expect("a connection");
             let (socket, _) = listener.accept().expect("a connection");
@@ -64,6 +66,7 @@ impl Bench {
                 since: None,
                 head: Bytes::from_static(HEAD),
                 early: Vec::new(),
+                permit: guard.connect(Transport::Tcp, Ipv4Addr::LOCALHOST.into()).expect("a place"),
             })));
             let mut head = [0; HEAD.len()];
             subscriber.read_exact(&mut head).expect("the head");

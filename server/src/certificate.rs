@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
@@ -15,6 +15,8 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
 
@@ -26,6 +28,10 @@ const VALID_BEFORE: Duration = Duration::days(1);
 
 /// How far it reaches into the future. Both together stay a day below the 14 that browsers accept.
 const VALID_AFTER: Duration = Duration::days(12);
+
+/// A self-signed certificate is followed by a new one this long before its end: clients may have its hash from a page
+/// that has been open for a while, and their clocks may be ahead of ours.
+const RENEWED_BEFORE_END: Duration = Duration::days(3);
 
 /// Why there is no usable certificate.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +70,75 @@ pub enum CertificateError {
     SelfSigned(#[from] rcgen::Error),
 }
 
-/// A certificate with its key, ready for both kinds of endpoint.
+/// A certificate with its key, ready for both kinds of endpoint. All copies of it are renewed together: new
+/// connections get the newest, those that stand are left alone.
 #[derive(Clone)]
 pub struct Certificate {
     https: Arc<ServerConfig>,
     webtransport: Arc<ServerConfig>,
+    newest: Arc<Newest>,
+    source: Source,
+}
+
+/// Where a certificate comes from, and its successor.
+#[derive(Clone)]
+enum Source {
+    Files { certificates: PathBuf, key: PathBuf },
+    SelfSigned,
+}
+
+/// A certificate as it was loaded or made.
+#[derive(Clone)]
+struct Loaded {
+    key: Arc<CertifiedKey>,
     leaf: CertificateDer<'static>,
     leaf_sha256: String,
-    self_signed: bool,
+    /// When it is to be followed by a new one of our own making.
+    renewal: Option<OffsetDateTime>,
+}
+
+/// What handshakes get.
+struct Newest(RwLock<Loaded>);
+
+impl Newest {
+    fn get(&self) -> Loaded {
+        // Whole at every moment, so a panic elsewhere leaves it usable.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ResolvesServerCert for Newest {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).key))
+    }
+}
+
+impl fmt::Debug for Newest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Newest").finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    fn load(&self) -> Result<Loaded, CertificateError> {
+        match self {
+            Self::Files { certificates, key } => load_pem_files(certificates, key),
+            Self::SelfSigned => make_self_signed(OffsetDateTime::now_utc()),
+        }
+    }
+}
+
+impl Loaded {
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        renewal: Option<OffsetDateTime>,
+    ) -> Result<Self, CertificateError> {
+        let leaf = chain.first().cloned().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let leaf_sha256 = hexadecimal(&Sha256::digest(&leaf));
+        let key = Arc::new(CertifiedKey::from_der(chain, key, &ring::default_provider())?);
+        Ok(Self { key, leaf, leaf_sha256, renewal })
+    }
 }
 
 impl Certificate {
@@ -80,22 +147,7 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`] names the file and what is wrong with it.
     pub fn from_pem_files(certificates: &Path, key: &Path) -> Result<Self, CertificateError> {
-        let chain = read_chain(certificates)?;
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|source| match source {
-            rustls::pki_types::pem::Error::NoItemsFound => CertificateError::Missing {
-                what: "private key",
-                flag: "--tls-key",
-                label: "PRIVATE KEY",
-                path: key.to_owned(),
-            },
-            source => CertificateError::Unreadable {
-                what: "private key",
-                flag: "--tls-key",
-                path: key.to_owned(),
-                source,
-            },
-        })?;
-        Self::new(chain, key, false)
+        Self::new(Source::Files { certificates: certificates.to_owned(), key: key.to_owned() })
     }
 
     /// Makes an ECDSA P-256 certificate for this machine's loopback names, valid for 13 days.
@@ -103,18 +155,23 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError::SelfSigned`] where the machine has no randomness to give.
     pub fn self_signed() -> Result<Self, CertificateError> {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let mut parameters = CertificateParams::new(SELF_SIGNED_NAMES.map(String::from))?;
-        let now = OffsetDateTime::now_utc();
-        parameters.not_before = now - VALID_BEFORE;
-        parameters.not_after = now + VALID_AFTER;
-        parameters.distinguished_name = DistinguishedName::new();
-        parameters.distinguished_name.push(DnType::CommonName, "lastmile, self-signed");
-        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let certificate = parameters.self_signed(&key)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Self::new(vec![certificate.der().clone()], key, true)
+        Self::new(Source::SelfSigned)
+    }
+
+    /// Reads the files again, or makes a new certificate. From then on new connections get that; with an error
+    /// everything stays as it was.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn renew(&self) -> Result<(), CertificateError> {
+        let loaded = self.source.load()?;
+        *self.newest.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        Ok(())
+    }
+
+    /// Whether a certificate of our own making is to be followed by a new one now.
+    pub fn is_renewal_due(&self, now: OffsetDateTime) -> bool {
+        self.newest.get().renewal.is_some_and(|renewal| renewal <= now)
     }
 
     /// TLS for HTTPS, WSS and SSE: HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3.
@@ -129,42 +186,37 @@ impl Certificate {
     }
 
     /// The leaf certificate itself, for clients that are to trust it.
-    pub fn leaf(&self) -> &CertificateDer<'static> {
-        &self.leaf
+    pub fn leaf(&self) -> CertificateDer<'static> {
+        self.newest.get().leaf
     }
 
     /// SHA-256 of the leaf certificate in lower-case hexadecimal, what `serverCertificateHashes` wants.
-    pub fn leaf_sha256(&self) -> &str {
-        &self.leaf_sha256
+    pub fn leaf_sha256(&self) -> String {
+        self.newest.get().leaf_sha256
     }
 
     /// Whether we made it ourselves, so that clients know it by its hash alone.
     pub fn is_self_signed(&self) -> bool {
-        self.self_signed
+        matches!(self.source, Source::SelfSigned)
     }
 
-    fn new(
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-        self_signed: bool,
-    ) -> Result<Self, CertificateError> {
-        let leaf = chain.first().cloned().ok_or(rustls::Error::NoCertificatesPresented)?;
+    fn new(source: Source) -> Result<Self, CertificateError> {
+        let newest = Arc::new(Newest(RwLock::new(source.load()?)));
+        let resolver = || Arc::clone(&newest) as Arc<dyn ResolvesServerCert>;
         let provider = Arc::new(ring::default_provider());
         let mut https = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(chain.clone(), key.clone_key())?;
+            .with_cert_resolver(resolver());
         https.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut webtransport = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+            .with_cert_resolver(resolver());
         webtransport.alpn_protocols = vec![b"h3".to_vec()];
         // A session is long; a ticket for the next one costs kilobytes in each and a place in the cache.
         webtransport.send_tls13_tickets = 0;
-        let leaf_sha256 = hexadecimal(&Sha256::digest(&leaf));
-        let (https, webtransport) = (Arc::new(https), Arc::new(webtransport));
-        Ok(Self { https, webtransport, leaf, leaf_sha256, self_signed })
+        Ok(Self { https: Arc::new(https), webtransport: Arc::new(webtransport), newest, source })
     }
 }
 
@@ -173,10 +225,44 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Certificate")
-            .field("leaf_sha256", &self.leaf_sha256)
-            .field("self_signed", &self.self_signed)
+            .field("leaf_sha256", &self.leaf_sha256())
+            .field("self_signed", &self.is_self_signed())
             .finish_non_exhaustive()
     }
+}
+
+fn load_pem_files(certificates: &Path, key: &Path) -> Result<Loaded, CertificateError> {
+    let chain = read_chain(certificates)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|source| match source {
+        rustls::pki_types::pem::Error::NoItemsFound => CertificateError::Missing {
+            what: "private key",
+            flag: "--tls-key",
+            label: "PRIVATE KEY",
+            path: key.to_owned(),
+        },
+        source => CertificateError::Unreadable {
+            what: "private key",
+            flag: "--tls-key",
+            path: key.to_owned(),
+            source,
+        },
+    })?;
+    Loaded::new(chain, key, None)
+}
+
+fn make_self_signed(now: OffsetDateTime) -> Result<Loaded, CertificateError> {
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    let mut parameters = CertificateParams::new(SELF_SIGNED_NAMES.map(String::from))?;
+    parameters.not_before = now - VALID_BEFORE;
+    parameters.not_after = now + VALID_AFTER;
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters.distinguished_name.push(DnType::CommonName, "lastmile, self-signed");
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let certificate = parameters.self_signed(&key)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let renewal = parameters.not_after - RENEWED_BEFORE_END;
+    Loaded::new(vec![certificate.der().clone()], key, Some(renewal))
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
@@ -305,7 +391,7 @@ mod tests {
     async fn a_client_that_trusts_the_certificate_gets_through_by_its_names_only() {
         let certificate = Certificate::self_signed().expect("a certificate");
         let mut trusted = rustls::RootCertStore::empty();
-        trusted.add(certificate.leaf().clone()).expect("a certificate that can be trusted");
+        trusted.add(certificate.leaf()).expect("a certificate that can be trusted");
         for (name, accepted) in
             SELF_SIGNED_NAMES.map(|name| (name, true)).into_iter().chain([("elsewhere.example", false)])
         {
@@ -327,5 +413,47 @@ mod tests {
                 .with_no_client_auth();
             assert_eq!(handshake(&certificate, client, "localhost").await.is_ok(), accepted);
         }
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_is_the_one_that_new_connections_get() {
+        let certificate = Certificate::self_signed().expect("a certificate");
+        let now = OffsetDateTime::now_utc();
+        assert!(!certificate.is_renewal_due(now + Duration::days(8)));
+        assert!(certificate.is_renewal_due(now + Duration::days(10)), "before its end in twelve days");
+        let copy = certificate.clone();
+        let before: [u8; 32] = Sha256::digest(certificate.leaf()).into();
+        copy.renew().expect("a new certificate");
+        let after: [u8; 32] = Sha256::digest(certificate.leaf()).into();
+        assert_ne!(before, after);
+        for (hash, accepted) in [(after, true), (before, false)] {
+            let verifier = ServerHashVerification::new([Sha256Digest::new(hash)]);
+            let client = client()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_no_client_auth();
+            assert_eq!(handshake(&certificate, client, "localhost").await.is_ok(), accepted);
+        }
+    }
+
+    #[test]
+    fn files_that_have_become_useless_change_nothing() {
+        let files = Files::new();
+        let certificate = files.load("certificate.pem", "key.pem").expect("a pair");
+        let before = certificate.leaf_sha256();
+        assert!(
+            !certificate.is_renewal_due(OffsetDateTime::now_utc() + Duration::days(1000)),
+            "not ours to make"
+        );
+        std::fs::write(files.folder.path().join("certificate.pem"), "nothing").expect("a file");
+        certificate.renew().expect_err("no certificate");
+        assert_eq!(certificate.leaf_sha256(), before);
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        std::fs::write(files.folder.path().join("certificate.pem"), pair.cert.pem()).expect("a file");
+        certificate.renew().expect_err("the key is of the old one");
+        std::fs::write(files.folder.path().join("key.pem"), pair.signing_key.serialize_pem())
+            .expect("a file");
+        certificate.renew().expect("a pair");
+        assert_ne!(certificate.leaf_sha256(), before);
     }
 }

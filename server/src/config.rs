@@ -51,6 +51,14 @@ pub struct Config {
     #[arg(long, env = "LASTMILE_LOG", default_value = "info")]
     pub log: String,
 
+    /// How log lines are written: for people, or a JSON object a line
+    #[arg(long, env = "LASTMILE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Say what would be served and what of it is open, or what is wrong (exit code 2), and end without starting
+    #[arg(long)]
+    pub check_config: bool,
+
     /// Threads that own connections [default: one a core, but one core is left to Redis and the rest]
     #[arg(long, env = "LASTMILE_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
@@ -86,6 +94,15 @@ pub struct Config {
     /// Who may come in, and how much of the server one client may take
     #[command(flatten)]
     pub guard: GuardFlags,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// TLS without files.

@@ -3,19 +3,21 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, Request, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use lastmile_wire::request::{Protocol, StreamRequest};
@@ -23,16 +25,21 @@ use lastmile_wire::sse;
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tower::ServiceExt;
 use tracing::debug;
 
 use crate::catalog::Catalog;
-use crate::connect::{Connection, MAX_HEAD_BYTES, Refusal};
+use crate::connect::{Connection, MAX_HEAD_BYTES, Refusal, Visitor};
+use crate::guard::{Client, Guard, Peer, Permit, Transport, refuse};
 use crate::protocol;
 use crate::published::Framing;
 use crate::shard::{QueueReader, ShardSender};
 
 /// Time that answers and goodbyes have to leave when the server stops.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Bytes kept for a stream of HTTP/2 whose client does not take them; beyond that its source has to wait.
+const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Serves HTTP on connections that the entrance hands over.
 #[derive(Debug, Clone)]
@@ -41,6 +48,16 @@ pub struct HttpService {
     router: Router,
     stop: watch::Receiver<bool>,
     open: OpenConnections,
+    limits: ConnectionLimits,
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// For its first request to be complete.
+    pub handshake: Duration,
+    /// To answer that it is still there.
+    pub idle: Duration,
 }
 
 /// Knows whether connections are still being served.
@@ -56,8 +73,14 @@ impl OpenConnections {
 
 impl HttpService {
     /// A service on the control runtime, until told to stop.
-    pub fn new(control: Handle, router: Router, stop: watch::Receiver<bool>, open: OpenConnections) -> Self {
-        Self { control, router, stop, open }
+    pub fn new(
+        control: Handle,
+        router: Router,
+        stop: watch::Receiver<bool>,
+        open: OpenConnections,
+        limits: ConnectionLimits,
+    ) -> Self {
+        Self { control, router, stop, open, limits }
     }
 
     /// Serves a connection of which `received` has been read already. HTTP/1.1 connections end with their
@@ -65,19 +88,45 @@ impl HttpService {
     ///
     /// # Errors
     /// Where the control runtime can't take the connection.
-    pub fn serve<C: Connection>(&self, stream: C, received: Vec<u8>) -> io::Result<()> {
+    pub fn serve<C: Connection>(&self, stream: C, received: Vec<u8>, visitor: Visitor) -> io::Result<()> {
         let (reader, writer) = tokio::io::split(stream.move_to(&self.control)?);
         let io = TokioIo::new(tokio::io::join(std::io::Cursor::new(received).chain(reader), writer));
-        let service = TowerToHyperService::new(self.router.clone());
+        let Visitor { peer, permit } = visitor;
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = {
+            let asked = Arc::clone(&asked);
+            TowerToHyperService::new(self.router.clone().map_request(
+                move |mut request: Request<Incoming>| {
+                    asked.store(true, Relaxed);
+                    request.extensions_mut().insert(Peer(peer));
+                    request
+                },
+            ))
+        };
         let mut stop = self.stop.clone();
         let open = self.open.clone();
+        let limits = self.limits;
         self.control.spawn(async move {
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
-            builder.http2().max_concurrent_streams(100);
+            builder
+                .http2()
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(100)
+                .max_header_list_size(MAX_HEAD_BYTES as u32)
+                .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
+                .keep_alive_interval(Some(limits.idle / 4))
+                .keep_alive_timeout(limits.idle);
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+            let in_time = async {
+                tokio::time::sleep(limits.handshake).await;
+                if asked.load(Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            };
             let served = tokio::select! {
                 served = &mut connection => Ok(served),
+                () = in_time => return,
                 () = stopped(&mut stop) => {
                     connection.as_mut().graceful_shutdown();
                     tokio::time::timeout(GOODBYE_LIMIT, connection).await
@@ -86,7 +135,7 @@ impl HttpService {
             if let Ok(Err(error)) = served {
                 debug!(error, "an HTTP connection failed");
             }
-            drop(open);
+            drop((open, permit));
         });
         Ok(())
     }
@@ -105,12 +154,18 @@ pub struct SharedStreams {
     shards: Vec<ShardSender>,
     next_shard: AtomicUsize,
     heartbeat: Duration,
+    guard: Arc<Guard>,
 }
 
 impl SharedStreams {
     /// Streams of the catalog's games, spread over the shards.
-    pub fn new(catalog: Arc<Catalog>, shards: Vec<ShardSender>, heartbeat: Duration) -> Self {
-        Self { catalog, shards, next_shard: AtomicUsize::new(0), heartbeat }
+    pub fn new(
+        catalog: Arc<Catalog>,
+        shards: Vec<ShardSender>,
+        heartbeat: Duration,
+        guard: Arc<Guard>,
+    ) -> Self {
+        Self { catalog, shards, next_shard: AtomicUsize::new(0), heartbeat, guard }
     }
 
     /// The routes of the streams.
@@ -122,7 +177,7 @@ impl SharedStreams {
             .with_state(self)
     }
 
-    async fn join(&self, uri: &Uri, headers: &HeaderMap) -> Result<QueueReader, Refusal> {
+    async fn join(&self, uri: &Uri, headers: &HeaderMap, client: IpAddr) -> Result<Reading, Refusal> {
         let target = uri.path_and_query().map_or("", |target| target.as_str());
         let request = match StreamRequest::parse(target) {
             Some(Ok(request)) if request.protocol == Protocol::Sse => request,
@@ -132,40 +187,51 @@ impl SharedStreams {
         let subscription = self.catalog.resolve(&request.topic).ok_or_else(Refusal::not_found)?;
         let last_event_id = headers.get("last-event-id").map(axum::http::HeaderValue::as_bytes);
         let since = protocol::sse::since(last_event_id, request.since)?;
+        let permit = self.guard.connect(Transport::Shared, client)?;
         let shard = &self.shards[self.next_shard.fetch_add(1, Relaxed) % self.shards.len()];
-        QueueReader::resume(shard, Framing::SseEvent, subscription, since)
+        let reader = QueueReader::resume(shard, Framing::SseEvent, subscription, since)
             .await
-            .ok_or_else(|| Refusal { status: 503, error: "the server is shutting down".to_owned() })
+            .ok_or_else(Refusal::shutting_down)?;
+        Ok(Reading { reader: Some(reader), heartbeat: self.heartbeat, _permit: permit })
     }
 }
 
-async fn event_stream(State(streams): State<Arc<SharedStreams>>, uri: Uri, headers: HeaderMap) -> Response {
-    let reader = match streams.join(&uri, &headers).await {
-        Ok(reader) => reader,
+async fn event_stream(
+    State(streams): State<Arc<SharedStreams>>,
+    Extension(Client(client)): Extension<Client>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let reading = match streams.join(&uri, &headers, client).await {
+        Ok(reading) => reading,
         Err(refusal) => return refuse(&refusal),
     };
     let retry = stream::iter([Ok::<_, Infallible>(Bytes::from_static(sse::RETRY_LINE))]);
-    let events = stream::unfold((Some(reader), streams.heartbeat), next_events);
+    let events = stream::unfold(reading, next_events);
     let body = Body::from_stream(futures_util::StreamExt::chain(retry, events));
     (protocol::sse::HEADERS, body).into_response()
 }
 
-type Reading = (Option<QueueReader>, Duration);
+/// A client's event stream.
+struct Reading {
+    reader: Option<QueueReader>,
+    heartbeat: Duration,
+    _permit: Permit,
+}
 
-async fn next_events((reader, heartbeat): Reading) -> Option<(Result<Bytes, Infallible>, Reading)> {
-    let mut reader = reader?;
-    match tokio::time::timeout(heartbeat, reader.next()).await {
-        Ok(Ok(events)) => Some((Ok(events), (Some(reader), heartbeat))),
-        Ok(Err(reason)) => Some((Ok(Bytes::from(sse::goodbye(reason.words()))), (None, heartbeat))),
+async fn next_events(mut reading: Reading) -> Option<(Result<Bytes, Infallible>, Reading)> {
+    let reader = reading.reader.as_mut()?;
+    let events = match tokio::time::timeout(reading.heartbeat, reader.next()).await {
+        Ok(Ok(events)) => events,
+        Ok(Err(reason)) => {
+            reading.reader = None;
+            Bytes::from(sse::goodbye(reason.words()))
+        }
         Err(_) => {
             let unix_seconds =
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            Some((Ok(Bytes::from(sse::heartbeat(unix_seconds))), (Some(reader), heartbeat)))
+            Bytes::from(sse::heartbeat(unix_seconds))
         }
-    }
-}
-
-fn refuse(refusal: &Refusal) -> Response {
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
-    (status, [("content-type", "application/json")], refusal.body()).into_response()
+    };
+    Some((Ok(events), reading))
 }

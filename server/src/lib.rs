@@ -12,6 +12,7 @@
 
 pub mod catalog;
 pub mod certificate;
+mod check;
 pub mod clock;
 pub mod config;
 pub mod connect;
@@ -24,10 +25,12 @@ pub mod protocol;
 pub mod published;
 pub mod replay;
 pub mod rest;
+mod seldom;
 pub mod shard;
 pub mod stages;
 mod start;
 pub mod store;
 
+pub use check::check_config;
 pub use config::Config;
-pub use start::{Handle, ServeError, Server, StartError};
+pub use start::{Handle, ReloadError, ServeError, Server, StartError};

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lastmile_server::{Config, Server};
+use lastmile_server::config::LogFormat;
+use lastmile_server::{Config, Server, check_config};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -16,8 +17,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if config.check_config {
+        return check(&config);
+    }
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(colours).init(),
+        LogFormat::Json => log.json().init(),
+    }
 
     let server = match Server::start(&config) {
         Ok(server) => server,
@@ -31,6 +39,20 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("lastmile-server: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what would be served, or what is wrong.
+fn check(config: &Config) -> ExitCode {
+    match check_config(config) {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("lastmile-server: {error}");
+            ExitCode::from(2)
         }
     }
 }

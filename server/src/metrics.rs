@@ -153,6 +153,10 @@ pub struct Metrics {
     pub handshakes_failed: Counter,
     /// Clients the guard refused.
     pub refused: RefusedMetrics,
+    /// Times the certificate and the tokens were to be read again.
+    pub reloads: Counter,
+    /// Files that could not be read again then.
+    pub reload_errors: Counter,
     /// One entry a shard.
     pub shards: Vec<ShardMetrics>,
     /// Where single rounds are noted; `None` unless that was asked for.
@@ -255,6 +259,10 @@ impl Metrics {
         family(out, "lastmile_ingest_rejected_total", "counter", help, "reason", rejected);
         let help = "Handshakes refused or never finished.";
         single(out, "lastmile_handshakes_failed_total", "counter", help, self.handshakes_failed.get());
+        let help = "Times the certificate and the tokens were read again.";
+        single(out, "lastmile_reloads_total", "counter", help, self.reloads.get());
+        let help = "Files that could not be read again; what was valid before stays so.";
+        single(out, "lastmile_reload_errors_total", "counter", help, self.reload_errors.get());
         let help = "Clients refused by the guard: connections, requests and commands, by reason.";
         let refused = Refused::ALL.map(|reason| (reason.label(), self.refused.get(reason)));
         family(out, "lastmile_refused_total", "counter", help, "reason", refused);

@@ -12,14 +12,15 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::catalog::Catalog;
 use crate::certificate::{Certificate, CertificateError};
 use crate::clock;
 use crate::config::Config;
 use crate::connect::{Entrance, ListenError, SharedPort};
-use crate::http::{HttpService, OpenConnections, SharedStreams};
+use crate::guard::{self, Guard, TokenError, Tokens};
+use crate::http::{ConnectionLimits, HttpService, OpenConnections, SharedStreams};
 use crate::hub::Hub;
 use crate::ingest::{Ingest, IngestError};
 use crate::metrics::Metrics;
@@ -33,6 +34,9 @@ use crate::store::{self, Game, Store, StoreError};
 
 /// Time everyone has to end once the server was told to.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
+
+/// Time between two looks at whether the self-signed certificate is to be renewed.
+const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,9 @@ pub enum StartError {
     /// No certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// No tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// No port.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -78,6 +85,17 @@ pub enum ServeError {
     Signals(#[from] io::Error),
 }
 
+/// What could not be read again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The certificate or its key.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+}
+
 /// The server, not started yet.
 #[derive(Debug)]
 pub struct Server;
@@ -89,6 +107,7 @@ pub struct Handle {
     webtransport: SocketAddr,
     has_tls: bool,
     certificate: Certificate,
+    guard: Arc<Guard>,
     metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
     shards: Vec<ShardSender>,
@@ -139,18 +158,16 @@ impl Server {
         let count = config.shard_count();
         let metrics = Arc::new(Metrics::new(count).with_stages(config.stages.then(Arc::default)));
         let certificate = certificate(config)?;
+        let guard = guard(config, &metrics)?;
+        for point in guard::open_points(config, &guard) {
+            warn!("open: {point}");
+        }
         let tcp = SharedPort::tcp(config.listen, count, "--listen")?;
         let udp = SharedPort::udp(config.wt_listen, count, "--wt-listen")?;
         let control =
             Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
 
-        let url = config.database.clone().map_or_else(store::default_url, Ok)?;
-        let store = control.block_on(Store::connect(&url, config.startup_limit()))?;
-        if let Some(path) = &config.games {
-            control.block_on(store.add_games(&read_games(path)?))?;
-        }
-        let games = control.block_on(store.games())?;
-        let catalog = Arc::new(Catalog::new(games.into_iter().map(|game| (game.slug, game.game_type))));
+        let (store, catalog) = control.block_on(open_store(config))?;
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
         let limits = ReplayLimits { rounds: config.replay_rounds, bytes: config.replay_bytes };
         let hub = Hub::with_replay(catalog.len(), shards.clone(), limits);
@@ -159,28 +176,32 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let (open, opening) = watch::channel(false);
         let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
-        let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat);
-        let rest = rest::router(RestState {
-            store: store.clone(),
-            latest: latest_round(&catalog, &hub),
-            problems: find_problems(&metrics),
-            metrics: {
-                let metrics = Arc::clone(&metrics);
-                Arc::new(move || metrics.render())
-            },
-            certificate_sha256: certificate.is_self_signed().then(|| certificate.leaf_sha256().to_owned()),
+        let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat, Arc::clone(&guard));
+        let rest = RestState {
             webtransport_port: udp.address.port(),
-        });
+            ..rest_state(&store, &catalog, &hub, &metrics, &certificate)
+        };
+        let rest = rest::router(rest);
         let stages = stages::router(metrics.stages.clone());
-        let router = Arc::new(streams).router().merge(stages).merge(rest);
+        let guarded = axum::middleware::from_fn_with_state(Arc::clone(&guard), guard::guarded);
+        let router = Arc::new(streams).router().merge(stages).merge(rest).layer(guarded);
         let idle_limit = Duration::from_secs_f64(config.idle_limit_s);
+        let limits = ConnectionLimits { handshake: guard.limits().handshake, idle: idle_limit };
         let open_http = OpenConnections::default();
         let entrance = Entrance {
             catalog: Arc::clone(&catalog),
             metrics: Arc::clone(&metrics),
             tls: config.has_tls().then(|| certificate.https()),
-            http: HttpService::new(control.handle().clone(), router, stopping.clone(), open_http.clone()),
+            guard: Arc::clone(&guard),
+            http: HttpService::new(
+                control.handle().clone(),
+                router,
+                stopping.clone(),
+                open_http.clone(),
+                limits,
+            ),
             idle_limit,
+            being_answered: Arc::default(),
         };
         let (ready, subscribed) = oneshot::channel();
         let source = Source {
@@ -197,12 +218,14 @@ impl Server {
             open: opening,
             stop: stopping,
         };
+        control.spawn(keep_renewed(certificate.clone()));
         let (end, ended) = mpsc::unbounded_channel();
         let mut handle = Handle {
             http: tcp.address,
             webtransport: udp.address,
             has_tls: config.has_tls(),
             certificate,
+            guard,
             metrics,
             stop,
             shards: shards.clone(),
@@ -229,6 +252,18 @@ impl Server {
     }
 }
 
+/// The database, and the games it has.
+async fn open_store(config: &Config) -> Result<(Store, Arc<Catalog>), StartError> {
+    let url = config.database.clone().map_or_else(store::default_url, Ok)?;
+    let store = Store::connect(&url, config.startup_limit()).await?;
+    if let Some(path) = &config.games {
+        store.add_games(&read_games(path)?).await?;
+    }
+    let games = store.games().await?.into_iter().map(|game| (game.slug, game.game_type));
+    let catalog = Arc::new(Catalog::new(games));
+    Ok((store, catalog))
+}
+
 fn read_games(path: &Path) -> Result<Vec<Game>, StartError> {
     let failed = |problem: String| StartError::Games { path: path.to_owned(), problem };
     let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
@@ -247,7 +282,35 @@ fn read_games(path: &Path) -> Result<Vec<Game>, StartError> {
     }
 }
 
-fn certificate(config: &Config) -> Result<Certificate, CertificateError> {
+/// The guard that a configuration asks for.
+///
+/// # Errors
+/// Where its tokens can't be read.
+pub fn guard(config: &Config, metrics: &Arc<Metrics>) -> Result<Arc<Guard>, TokenError> {
+    let descriptors = guard::open_descriptors();
+    let beyond = config.listens_beyond_loopback();
+    Ok(Arc::new(Guard::new(&config.guard, beyond, descriptors, Arc::clone(metrics))?))
+}
+
+/// Follows a certificate of our own making with a new one in time. Looks at the clock on the wall, which goes on while
+/// a machine sleeps.
+async fn keep_renewed(certificate: Certificate) {
+    loop {
+        tokio::time::sleep(RENEWAL_CHECK_INTERVAL).await;
+        if certificate.is_renewal_due(time::OffsetDateTime::now_utc()) {
+            match certificate.renew() {
+                Ok(()) => info!(sha256 = certificate.leaf_sha256(), "a new self-signed certificate"),
+                Err(error) => warn!(%error, "the self-signed certificate was not renewed; trying again"),
+            }
+        }
+    }
+}
+
+/// The certificate that a configuration asks for.
+///
+/// # Errors
+/// Where its files can't be used.
+pub fn certificate(config: &Config) -> Result<Certificate, CertificateError> {
     match (&config.tls_cert, &config.tls_key) {
         (Some(certificates), Some(key)) => Certificate::from_pem_files(certificates, key),
         _ => Certificate::self_signed(),
@@ -264,6 +327,25 @@ async fn remember_latest(store: &Store, catalog: &Catalog, hub: &Hub) -> Result<
         }
     }
     Ok(())
+}
+
+/// What REST answers from, but for the port of WebTransport.
+fn rest_state(
+    store: &Store,
+    catalog: &Arc<Catalog>,
+    hub: &Hub,
+    metrics: &Arc<Metrics>,
+    certificate: &Certificate,
+) -> RestState {
+    let (rendered, certificate) = (Arc::clone(metrics), certificate.clone());
+    RestState {
+        store: store.clone(),
+        latest: latest_round(catalog, hub),
+        problems: find_problems(metrics),
+        metrics: Arc::new(move || rendered.render()),
+        certificate_sha256: Arc::new(move || certificate.is_self_signed().then(|| certificate.leaf_sha256())),
+        webtransport_port: 0,
+    }
 }
 
 /// How REST asks for the newest round of a game.
@@ -357,14 +439,48 @@ impl Handle {
         self.webtransport
     }
 
+    /// The certificate that clients meet.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
     /// SHA-256 of the certificate, in lower-case hexadecimal.
-    pub fn certificate_sha256(&self) -> &str {
+    pub fn certificate_sha256(&self) -> String {
         self.certificate.leaf_sha256()
+    }
+
+    /// Connections open now, those in the middle of their handshake among them.
+    pub fn open_connections(&self) -> u32 {
+        self.guard.open_connections()
     }
 
     /// The server's counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Reads the certificate's files and the tokens again: new clients meet those, connected ones are left alone. What
+    /// can't be read stays as it was, and is told in the log and in what this returns. (A certificate of our own making
+    /// stays until its time has come: clients know it by its hash.)
+    pub fn reload(&self) -> Vec<ReloadError> {
+        let mut errors = Vec::new();
+        if !self.certificate.is_self_signed() {
+            match self.certificate.renew() {
+                Ok(()) => info!(sha256 = self.certificate.leaf_sha256(), "certificate reloaded"),
+                Err(error) => errors.push(ReloadError::Certificate(error)),
+            }
+        }
+        match self.guard.tokens().map(Tokens::reload) {
+            None => {}
+            Some(Ok(count)) => info!(count, "tokens reloaded"),
+            Some(Err(error)) => errors.push(ReloadError::Tokens(error)),
+        }
+        for error in &errors {
+            error!(%error, "not reloaded; what was valid before stays so");
+        }
+        self.metrics.reloads.add(1);
+        self.metrics.reload_errors.add(errors.len() as u64);
+        errors
     }
 
     /// One line of JSON that tells whoever started the program where to find it.
@@ -391,11 +507,17 @@ impl Handle {
         let served = control.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut hangup = signal(SignalKind::hangup())?;
             on_ready(&self);
-            tokio::select! {
-                _ = terminate.recv() => Ok(()),
-                _ = interrupt.recv() => Ok(()),
-                shard = self.ended.recv() => Err(ServeError::ShardEnded(shard.unwrap_or_default())),
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return Ok(()),
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = hangup.recv() => drop(self.reload()),
+                    shard = self.ended.recv() => {
+                        return Err(ServeError::ShardEnded(shard.unwrap_or_default()));
+                    }
+                }
             }
         });
         self.control = Some(control);

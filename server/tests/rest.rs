@@ -57,7 +57,7 @@ impl Site {
                 async move { gone.then(problem).into_iter().collect() }.boxed()
             }),
             metrics: Arc::new(|| "lastmile_connections 3\n".to_owned()),
-            certificate_sha256: Some("ab".repeat(32)),
+            certificate_sha256: Arc::new(|| Some("ab".repeat(32))),
             webtransport_port: 45678,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

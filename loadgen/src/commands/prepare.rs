@@ -235,12 +235,17 @@ fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
             (describe(target), format!("none; published by POST to {url}"))
         }
     };
+    let guard = match stack {
+        StackPlan::Private { .. } => "off: no tokens, no limits (--limits off)",
+        StackPlan::Foreign { .. } => "as the target has it",
+    };
     let load = plan.cases.first().map(|case| &case.load);
     let pairs = [
         ("server", server),
         ("redis", redis),
         ("arrivals", load.map(arrivals).unwrap_or_default()),
         ("tls", "off for ws and sse; WebTransport is always encrypted".to_owned()),
+        ("security", guard.to_owned()),
         ("batching", "none asked for (batch_ms=0)".to_owned()),
         ("nodelay", "on at the client".to_owned()),
         ("client threads", plan.threads.to_string()),

@@ -145,6 +145,8 @@ impl Processes {
         let mut launch = Launch::new("lastmile-server", program.path())
             .arguments(["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0"])
             .arguments(["--database", "sqlite::memory:"])
+            // No origins are checked, no tokens asked for, and nobody is limited, wherever it listens.
+            .arguments(["--limits", "off"])
             // Not as an argument: everyone on the machine can read those, and there may be a password in it.
             .environment("LASTMILE_REDIS", redis.with_password());
         if let Some(games) = &games {

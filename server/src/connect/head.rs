@@ -56,6 +56,12 @@ impl<'a> RequestHead<'a> {
         self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
+    /// All values of a name, which is given in lower case.
+    pub fn all(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let named = |header: &&Header<'a>| header.name.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(named).map(|header| header.value)
+    }
+
     /// Some header of this name has `token` among its comma-separated values.
     pub fn header_has_token(&self, name: &str, token: &str) -> bool {
         self.headers

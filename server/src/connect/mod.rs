@@ -2,10 +2,12 @@
 //! decision who serves it. Streams stay with the shard that accepted them; everything else (REST, pages,
 //! HTTP/2) goes to the control runtime, so that a slow database never stands in a round's way.
 
+mod arrival;
 mod head;
 mod listener;
 mod refusal;
 
+pub use arrival::Visitor;
 pub use head::{Parsed, RequestHead};
 pub use listener::{ListenError, SharedPort};
 pub use refusal::Refusal;
@@ -13,6 +15,7 @@ pub use refusal::Refusal;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,16 +26,15 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use self::arrival::Spare;
 use crate::catalog::{Catalog, Subscription};
+use crate::guard::{ACCESS_LOG, Access, Asked, Credentials, Guard, Refused, RequestId, Transport};
 use crate::http::HttpService;
 use crate::metrics::Metrics;
 use crate::protocol::{StreamProtocol, sse, websocket};
 use crate::shard::{ShardInput, ShardSender, Socket, SocketJoin};
-
-/// Time a client has from connecting until its request is complete.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Largest request head accepted.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -46,10 +48,14 @@ pub struct Entrance {
     pub metrics: Arc<Metrics>,
     /// Present where HTTPS and WSS are spoken.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Asked before everything else.
+    pub guard: Arc<Guard>,
     /// Everything that is no stream.
     pub http: HttpService,
     /// An unanswered peer is given up after this long.
     pub idle_limit: Duration,
+    /// How many are just being told that there is no room for them.
+    pub being_answered: Arc<AtomicU32>,
 }
 
 impl Entrance {
@@ -79,35 +85,39 @@ impl Entrance {
         stop: watch::Receiver<bool>,
     ) {
         let mut stopped = stop.clone();
+        let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stopped.wait_for(|stop| *stop) => return,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let entrance = Arc::clone(&self);
-                    tokio::spawn(entrance.admit(stream, shard.clone()));
-                }
+                Ok((stream, peer)) => match self.guard.connect(Transport::Tcp, peer.ip()) {
+                    Ok(permit) => {
+                        let visitor = Visitor { peer: peer.ip(), permit };
+                        tokio::spawn(Arc::clone(&self).admit(stream, visitor, shard.clone()));
+                    }
+                    Err(reason) => self.turn_away(stream, reason),
+                },
+                // Waiting lets some descriptors be given back.
                 Err(error) => {
-                    // Mostly: no descriptors left. Waiting lets some be given back.
-                    warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    spare.close_one(&listener, &error);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
         }
     }
 
-    async fn admit(self: Arc<Self>, stream: TcpStream, shard: ShardSender) {
+    async fn admit(self: Arc<Self>, stream: TcpStream, visitor: Visitor, shard: ShardSender) {
         let metrics = Arc::clone(&self.metrics);
-        let admitted = tokio::time::timeout(HANDSHAKE_LIMIT, async {
+        let admitted = tokio::time::timeout(self.guard.limits().handshake, async {
             stream.set_nodelay(true)?;
             socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.idle_limit))?;
             match self.tls.clone() {
-                None => self.route(stream, shard).await,
+                None => self.route(stream, visitor, shard).await,
                 Some(tls) => {
                     let stream = TlsAcceptor::from(tls).accept(stream).await?;
-                    self.route(stream, shard).await
+                    self.route(stream, visitor, shard).await
                 }
             }
         });
@@ -122,7 +132,12 @@ impl Entrance {
     }
 
     /// Reads the request's head and hands the connection to whoever serves it.
-    async fn route<C: Connection>(&self, mut stream: C, shard: ShardSender) -> io::Result<()> {
+    async fn route<C: Connection>(
+        &self,
+        mut stream: C,
+        mut visitor: Visitor,
+        shard: ShardSender,
+    ) -> io::Result<()> {
         let mut received = Vec::with_capacity(1024);
         loop {
             if stream.read_buf(&mut received).await? == 0 {
@@ -134,16 +149,17 @@ impl Entrance {
                 Parsed::Request(_, head_bytes) if head_bytes > MAX_HEAD_BYTES => {
                     (Some(Err(Refusal::head_too_large())), 0)
                 }
-                Parsed::Request(request, head_bytes) => (self.decide(&request), head_bytes),
+                Parsed::Request(request, head_bytes) => (self.decide(&request, &mut visitor), head_bytes),
                 // What is no HTTP/1 request gets its answer from the HTTP library.
                 Parsed::Foreign => (None, 0),
             };
             match decision {
-                None => self.http.serve(stream, received)?,
+                None => self.http.serve(stream, received, visitor)?,
                 Some(Ok(Admission { protocol, subscription, since, head })) => {
                     let early = received.split_off(head_bytes);
                     let socket = stream.into_socket()?;
-                    let join = SocketJoin { socket, protocol, subscription, since, head, early };
+                    let permit = visitor.permit;
+                    let join = SocketJoin { socket, protocol, subscription, since, head, early, permit };
                     shard.tell(ShardInput::JoinSocket(Box::new(join)));
                 }
                 Some(Err(refusal)) => {
@@ -157,7 +173,11 @@ impl Entrance {
     }
 
     /// Whether a request is for a stream, and what it is answered then.
-    fn decide(&self, request: &RequestHead<'_>) -> Option<Result<Admission, Refusal>> {
+    fn decide(&self, request: &RequestHead<'_>, visitor: &mut Visitor) -> Option<Result<Admission, Refusal>> {
+        let client = self.guard.client(visitor.peer, request.all("x-forwarded-for"));
+        if let Err(reason) = visitor.permit.count_for(client) {
+            return Some(Err(reason.into()));
+        }
         if request.method() != "GET" {
             return None;
         }
@@ -166,19 +186,65 @@ impl Entrance {
             Ok(StreamRequest { protocol, .. }) => protocol,
             Err(error) => return Some(Err(Refusal::from(error))),
         };
-        Some(self.admission(request, protocol))
+        let proxied = self.guard.proxies().contains(visitor.peer);
+        let id = RequestId::of(request.header("x-request-id").filter(|_| proxied));
+        let admission = self.admission(request, protocol, &id);
+        match &admission {
+            Ok(_) => {
+                debug!(target: ACCESS_LOG, request_id = %id, %client, path = path_of(request), "a stream");
+            }
+            Err(refusal) => {
+                let (status, path) = (refusal.status, path_of(request));
+                debug!(target: ACCESS_LOG, request_id = %id, %client, path, status, "a stream refused");
+            }
+        }
+        Some(admission)
     }
 
-    fn admission(&self, request: &RequestHead<'_>, protocol: Protocol) -> Result<Admission, Refusal> {
+    fn admission(
+        &self,
+        request: &RequestHead<'_>,
+        protocol: Protocol,
+        id: &RequestId,
+    ) -> Result<Admission, Refusal> {
+        let origin = request.header("origin");
+        let access = self.guard.admit(&Credentials {
+            asked: Asked { origin, host: request.header("host"), any_port: false },
+            authorization: request.header("authorization"),
+            target: request.target(),
+        })?;
+        if access == Access::AwaitsToken {
+            return Err(self.guard.refuse(Refused::Token).into());
+        }
         let (StreamRequest { since, .. }, subscription) = self.resolve(request.target(), protocol)?;
+        let id = [("x-request-id", id.as_str())];
         Ok(if protocol == Protocol::WebSocket {
-            let head = websocket::handshake(request)?;
+            let head = with_headers(&websocket::handshake(request)?, &id);
             Admission { protocol: &websocket::WebSocket, subscription, since, head }
         } else {
             let since = sse::since(request.header("last-event-id"), since)?;
-            Admission { protocol: &sse::Sse, subscription, since, head: sse::response_head() }
+            let head = with_headers(&sse::response_head(), &id);
+            let cross_origin = self.guard.cross_origin_headers(origin);
+            let head = cross_origin.map_or(head.clone(), |headers| with_headers(&head, &headers));
+            Admission { protocol: &sse::Sse, subscription, since, head }
         })
     }
+}
+
+/// What of a request may stand in a log: its path. The query may hold a token.
+fn path_of<'a>(request: &'a RequestHead<'_>) -> &'a str {
+    request.target().split('?').next().unwrap_or_default()
+}
+
+/// A response's head with more headers, behind its first line.
+fn with_headers(head: &[u8], headers: &[(&str, &str)]) -> Bytes {
+    let line = head.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+    let mut with = head[..line].to_vec();
+    for (name, value) in headers {
+        with.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    with.extend_from_slice(&head[line..]);
+    Bytes::from(with)
 }
 
 /// What a stream's request gets.

@@ -45,6 +45,11 @@ impl TrustedProxies {
         self.0.is_empty()
     }
 
+    /// Some entry covers every address there is.
+    pub fn networks_of_everyone(&self) -> bool {
+        self.0.iter().any(|network| network.prefix_len() == 0)
+    }
+
     /// Whether this is one.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

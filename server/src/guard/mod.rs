@@ -2,12 +2,16 @@
 //! way; what a connection keeps of it is a [`Permit`].
 
 mod address;
+mod answers;
+mod exposure;
 mod flags;
 mod origin;
 mod table;
 mod token;
 
 pub use address::{ClientKey, TrustedProxies, parse_hop};
+pub use answers::{ACCESS_LOG, Client, Peer, RequestId, guarded, refuse};
+pub use exposure::{open_descriptors, open_points};
 pub use flags::{GuardFlags, LimitMode, Limits};
 pub use origin::{AllowedOrigin, Asked, Origin, OriginError, OriginPolicy};
 pub use table::{AddressTable, Quota, Turned};
@@ -17,9 +21,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
 
 use crate::metrics::Metrics;
+use crate::seldom::Seldom;
 
 /// Why somebody is not let in, or not any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +103,8 @@ pub enum Transport {
     Tcp,
     /// QUIC.
     Quic,
+    /// Not at all: an event stream on a connection that carries several.
+    Shared,
 }
 
 /// See the module's documentation.
@@ -111,6 +120,7 @@ pub struct Guard {
     open: AtomicU32,
     open_tcp: AtomicU32,
     metrics: Arc<Metrics>,
+    warning: Seldom,
 }
 
 impl Guard {
@@ -134,12 +144,42 @@ impl Guard {
             open: AtomicU32::new(0),
             open_tcp: AtomicU32::new(0),
             metrics,
+            warning: Seldom::default(),
         })
+    }
+
+    /// A guard that lets everybody in, for parts of a server that are tried alone.
+    pub fn open(metrics: Arc<Metrics>) -> Self {
+        let limits = Limits {
+            connects_per_second: None,
+            connections_per_address: None,
+            connections: None,
+            rest_per_minute: None,
+            commands_per_second: None,
+            handshake: Duration::from_secs(10),
+        };
+        Self {
+            origins: OriginPolicy::new(&[AllowedOrigin::Any], false),
+            tokens: None,
+            proxies: TrustedProxies::default(),
+            limits,
+            max_tcp: u32::MAX,
+            table: AddressTable::default(),
+            open: AtomicU32::new(0),
+            open_tcp: AtomicU32::new(0),
+            metrics,
+            warning: Seldom::default(),
+        }
     }
 
     /// The limits that hold.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// TCP connections the file descriptors suffice for.
+    pub fn max_tcp_connections(&self) -> u32 {
+        self.max_tcp
     }
 
     /// The pages that may use the server.
@@ -207,9 +247,16 @@ impl Guard {
         let open = self.open.fetch_add(1, Relaxed);
         let open_tcp = match transport {
             Transport::Tcp => self.open_tcp.fetch_add(1, Relaxed),
-            Transport::Quic => 0,
+            Transport::Quic | Transport::Shared => 0,
         };
         if open_tcp >= self.max_tcp || self.limits.connections.is_some_and(|most| open >= most.get()) {
+            if self.warning.is_due() {
+                let (open, tcp, max_tcp) = (open, open_tcp, self.max_tcp);
+                warn!(
+                    open,
+                    tcp, max_tcp, "the server is full; raise the limit of file descriptors or --connections"
+                );
+            }
             return Err(self.refuse(Refused::Connections));
         }
         if !self.proxies.contains(peer) {
@@ -218,7 +265,7 @@ impl Guard {
         Ok(permit)
     }
 
-    /// Whether a connection from this address would be taken, without taking it into account.
+    /// Whether there is room for another connection, without taking one into account.
     pub fn has_room(&self) -> bool {
         self.limits.connections.is_none_or(|most| self.open.load(Relaxed) < most.get())
     }

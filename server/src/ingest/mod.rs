@@ -85,9 +85,10 @@ impl Ingest {
         hub: Hub,
         metrics: Arc<Metrics>,
     ) -> Result<Self, IngestError> {
-        let client = Client::open(url)
-            .map_err(|source| IngestError::Address { url: without_password(url), source })?;
-        Ok(Self { client, url: without_password(url), catalog, hub, metrics, last_logged: None })
+        let shown = redis_address(url)?;
+        let client =
+            Client::open(url).map_err(|source| IngestError::Address { url: shown.clone(), source })?;
+        Ok(Self { client, url: shown, catalog, hub, metrics, last_logged: None })
     }
 
     /// Works for ever. `ready` is told when the subscription stands for the first time, or that it could not
@@ -198,6 +199,18 @@ fn read(payload: &[u8], slug: &str) -> Result<u64, Rejected> {
         Ok(round.round_id)
     } else {
         Err(Rejected::Slug(round.game_slug.into_owned()))
+    }
+}
+
+/// The address of a Redis, as it may be shown.
+///
+/// # Errors
+/// [`IngestError::Address`] where it is none.
+pub fn redis_address(url: &str) -> Result<String, IngestError> {
+    let shown = without_password(url);
+    match Client::open(url) {
+        Ok(_) => Ok(shown),
+        Err(source) => Err(IngestError::Address { url: shown, source }),
     }
 }
 

@@ -34,6 +34,9 @@ pub type LatestRound = Arc<dyn Fn(&str) -> BoxFuture<'static, Option<Bytes>> + S
 /// Answers with what keeps the server from its work, nothing if all is well. The database is asked separately.
 pub type FindProblems = Arc<dyn Fn() -> BoxFuture<'static, Vec<Problem>> + Send + Sync>;
 
+/// Answers with the hash of the certificate that new connections get, where clients know it by that alone.
+pub type CertificateHash = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Answers with the metrics in Prometheus' text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -57,8 +60,8 @@ pub struct RestState {
     pub problems: FindProblems,
     /// What `/metrics` says.
     pub metrics: MetricsText,
-    /// Hash of the self-signed certificate; `None` where clients trust the certificate without.
-    pub certificate_sha256: Option<String>,
+    /// Answers with the hash of the self-signed certificate; `None` where clients trust the certificate without.
+    pub certificate_sha256: CertificateHash,
     /// UDP port of WebTransport, for the pages.
     pub webtransport_port: u16,
 }
@@ -147,7 +150,7 @@ async fn history_of_type(
 }
 
 async fn certificate(State(state): State<RestState>) -> Answer {
-    let Some(value) = state.certificate_sha256 else {
+    let Some(value) = (state.certificate_sha256)() else {
         return Err(Failure::new(
             StatusCode::NOT_FOUND,
             "This server's certificate is not self-signed: connect without serverCertificateHashes",

@@ -43,6 +43,8 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(webtransport_port: u16) -
             ("cache-control", "no-cache".to_owned()),
             ("x-content-type-options", "nosniff".to_owned()),
             ("referrer-policy", "no-referrer".to_owned()),
+            ("cross-origin-opener-policy", "same-origin".to_owned()),
+            ("permissions-policy", "camera=(), microphone=(), geolocation=()".to_owned()),
         ];
         router.route(path, get(move || async move { (headers, content).into_response() }))
     })

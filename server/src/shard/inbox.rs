@@ -10,6 +10,7 @@ use super::queue::QueueOutlet;
 use super::session::{OpenSession, SessionOutlet};
 use super::socket::Socket;
 use crate::catalog::Subscription;
+use crate::guard::Permit;
 use crate::protocol::StreamProtocol;
 use crate::published::{Framing, Published};
 
@@ -56,6 +57,8 @@ pub struct SocketJoin {
     pub head: Bytes,
     /// What the client sent behind its request.
     pub early: Vec<u8>,
+    /// Its place among the connections, for as long as it lasts.
+    pub permit: Permit,
 }
 
 /// A subscriber that takes its frames from a queue.

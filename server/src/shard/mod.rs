@@ -141,7 +141,7 @@ impl Shard {
             ShardInput::Round(round) => self.push(&round),
             ShardInput::Attached { member, latest } => self.attach(member, &latest),
             ShardInput::JoinSocket(join) => {
-                let outlet = SocketOutlet::new(join.socket, join.protocol, self.sweep.now_s());
+                let outlet = SocketOutlet::new(join.socket, join.protocol, self.sweep.now_s(), join.permit);
                 let joining = Joining {
                     subscription: join.subscription,
                     since: join.since,

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use super::log::ByteLog;
 use super::member::Progress;
 use super::socket::Socket;
+use crate::guard::Permit;
 use crate::protocol::{CloseReason, Conversation, StreamProtocol};
 
 /// A member's socket.
@@ -22,6 +23,7 @@ pub struct SocketOutlet {
     pub watched_for_writing: bool,
     /// Bytes for this member alone that wait for the socket or for the end of a frame; none, mostly.
     own: Option<Box<Own>>,
+    _permit: Permit,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ struct Own {
 
 impl SocketOutlet {
     /// A socket that has just come.
-    pub fn new(socket: Socket, protocol: &'static dyn StreamProtocol, now_s: u32) -> Self {
+    pub fn new(socket: Socket, protocol: &'static dyn StreamProtocol, now_s: u32, permit: Permit) -> Self {
         Self {
             socket,
             protocol,
@@ -40,6 +42,7 @@ impl SocketOutlet {
             heard_s: now_s,
             watched_for_writing: false,
             own: None,
+            _permit: permit,
         }
     }
 

@@ -49,6 +49,30 @@ pub(super) async fn connect(url: &str, patience: Duration) -> Result<Pool, Store
     }
 }
 
+/// Where a database would be, as it may be shown; nothing is opened.
+///
+/// # Errors
+/// [`StoreError`] where the URL is none.
+pub fn check_url(url: &str) -> Result<String, StoreError> {
+    let unreadable = |source| StoreError::InvalidUrl { source };
+    match url.split_once(':') {
+        Some(("sqlite", _)) if url.contains(":memory:") || url.contains("mode=memory") => {
+            Ok("SQLite in memory".to_owned())
+        }
+        Some(("sqlite", _)) => {
+            let options = SqliteConnectOptions::from_str(url).map_err(unreadable)?;
+            Ok(format!("SQLite, {}", options.get_filename().display()))
+        }
+        Some(("postgres" | "postgresql", _)) => {
+            let options = PgConnectOptions::from_str(url).map_err(unreadable)?;
+            let database = options.get_database().unwrap_or_default();
+            Ok(format!("PostgreSQL, {}:{}/{database}", options.get_host(), options.get_port()))
+        }
+        Some((scheme, _)) => Err(StoreError::UnknownScheme { given: format!("{scheme}:…") }),
+        None => Err(StoreError::UnknownScheme { given: url.to_owned() }),
+    }
+}
+
 async fn open_sqlite(url: &str) -> Result<SqlitePool, StoreError> {
     let options = SqliteConnectOptions::from_str(url).map_err(|source| StoreError::InvalidUrl { source })?;
     let in_memory = url.contains(":memory:") || url.contains("mode=memory");

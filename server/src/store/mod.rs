@@ -14,6 +14,7 @@ use lastmile_wire::round::Round;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, SqlitePool};
 
+pub use connect::check_url;
 pub use error::StoreError;
 pub use location::default_url;
 use rows::{GameRow, RoundRow};

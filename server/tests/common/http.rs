@@ -16,18 +16,23 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connects to where HTTP is served; over TLS where that is, then for this application protocol.
 pub async fn open(place: &Place, protocol: &str) -> Box<dyn Stream> {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES as u32).expect("a buffer size");
-    let stream = soon("connecting", socket.connect(place.http)).await.expect("a connection");
-    stream.set_nodelay(true).expect("an option");
+    try_open(place, protocol).await.expect("a connection")
+}
+
+/// The same where the server may refuse.
+pub async fn try_open(place: &Place, protocol: &str) -> std::io::Result<Box<dyn Stream>> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES as u32)?;
+    let stream = soon("connecting", socket.connect(place.http)).await?;
+    stream.set_nodelay(true)?;
     if !place.tls {
-        return Box::new(stream);
+        return Ok(Box::new(stream));
     }
     let connector = TlsConnector::from(tls::pinned(place.certificate, protocol));
     let name = ServerName::try_from("localhost").expect("a name");
-    let stream = soon("a TLS handshake", connector.connect(name, stream)).await.expect("a TLS handshake");
+    let stream = soon("a TLS handshake", connector.connect(name, stream)).await?;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
-    Box::new(stream)
+    Ok(Box::new(stream))
 }
 
 /// An answer, taken apart.

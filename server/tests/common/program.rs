@@ -22,6 +22,24 @@ impl Program {
         Self { child, place }
     }
 
+    /// Starts it with so many file descriptors and no more.
+    pub fn start_limited(redis: &PrivateRedis, descriptors: u32, flags: &[&str]) -> Self {
+        let url = redis.url();
+        let program = env!("CARGO_BIN_EXE_lastmile-server");
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        let usual = ["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0", "--redis", url.as_str()];
+        let child = Launch::new("lastmile-server", "/bin/sh")
+            .arguments(["-c", &script, program])
+            .arguments(usual)
+            .arguments(["--database", "sqlite::memory:"])
+            .arguments(flags)
+            .spawn()
+            .expect("a process");
+        let line = child.read_line(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let place = Place::of_ready_line(&line);
+        Self { child, place }
+    }
+
     /// Starts it with these flags and nothing else.
     pub fn launch(flags: &[&str]) -> Child {
         let program = env!("CARGO_BIN_EXE_lastmile-server");

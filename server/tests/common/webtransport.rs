@@ -30,11 +30,8 @@ struct Session {
     _endpoint: Endpoint<endpoint_side::Client>,
 }
 
-/// A session with a socket of its own, which lives as long as its endpoint.
-pub async fn session(
-    place: &Place,
-    target: &str,
-) -> Result<(Connection, Endpoint<endpoint_side::Client>), String> {
+/// A client's socket, which trusts the certificate of a server.
+pub fn endpoint(place: &Place) -> Result<Endpoint<endpoint_side::Client>, String> {
     let mut config = ClientConfig::builder()
         .with_bind_address("127.0.0.1:0".parse().expect("an address"))
         .with_server_certificate_hashes([Sha256Digest::new(place.certificate)])
@@ -43,7 +40,15 @@ pub async fn session(
     transport.stream_receive_window((RECEIVE_BUFFER_BYTES as u32).into());
     transport.keep_alive_interval(Some(Duration::from_secs(5)));
     config.quic_config_mut().transport_config(Arc::new(transport));
-    let endpoint = Endpoint::client(config).map_err(|error| error.to_string())?;
+    Endpoint::client(config).map_err(|error| error.to_string())
+}
+
+/// A session with a socket of its own, which lives as long as its endpoint.
+pub async fn session(
+    place: &Place,
+    target: &str,
+) -> Result<(Connection, Endpoint<endpoint_side::Client>), String> {
+    let endpoint = endpoint(place)?;
     let url = format!("https://{}{target}", place.webtransport);
     let connection = endpoint.connect(url).await.map_err(|error| error.to_string())?;
     Ok((connection, endpoint))

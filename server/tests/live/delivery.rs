@@ -167,7 +167,14 @@ fn an_event_stream_is_to_the_byte_what_the_contract_says() {
             let data = String::from_utf8(round("crash", id)).expect("text");
             format!("event: {kind}\nid: {id}\ndata: {data}\n\n")
         };
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\
+        let mut named = [0; "HTTP/1.1 200 OK\r\nx-request-id: 0123456789abcdef\r\n".len()];
+        soon("the stream's name", stream.read_exact(&mut named)).await.expect("bytes");
+        assert!(
+            named.starts_with(b"HTTP/1.1 200 OK\r\nx-request-id: "),
+            "{}",
+            String::from_utf8_lossy(&named)
+        );
+        let head = "content-type: text/event-stream\r\ncache-control: no-cache\r\n\
                     x-accel-buffering: no\r\nconnection: close\r\n\r\nretry: 3000\n\n";
         let mut expect = async |expected: String| {
             let mut bytes = vec![0; expected.len()];

@@ -4,6 +4,7 @@
 mod common;
 
 mod delivery;
+mod guard;
 mod http;
 mod ingest;
 mod metrics;

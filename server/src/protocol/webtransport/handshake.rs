@@ -8,11 +8,14 @@ use lastmile_wire::http3::{CONTROL_STREAM, HEADERS_FRAME, SETTINGS_FRAME, next_f
 use lastmile_wire::webtransport::read_varint;
 use wtransport::proto::frame::Frame;
 use wtransport::proto::headers::Headers;
+use wtransport::proto::ids::StatusCode;
 use wtransport::proto::session::{SessionRequest, SessionResponse};
 use wtransport::proto::settings::Settings;
 use wtransport::proto::stream_header::StreamHeader;
 use wtransport::proto::varint::VarInt;
 use wtransport::quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
+
+use crate::guard::{Asked, Credentials};
 
 /// Largest frame a client may begin with.
 const MAX_FRAME_BYTES: usize = 16 * 1024;
@@ -81,6 +84,17 @@ impl SessionOffer {
         self.request.path()
     }
 
+    /// What it brings along for the guard. Its page was served from another port than this one.
+    pub fn credentials(&self) -> Credentials<'_> {
+        let origin = self.request.origin().map(str::as_bytes);
+        let host = Some(self.request.authority().as_bytes());
+        Credentials {
+            asked: Asked { origin, host, any_port: true },
+            authorization: self.request.get("authorization").map(str::as_bytes),
+            target: self.path(),
+        }
+    }
+
     /// The session's number on its connection.
     pub fn session_id(&self) -> u64 {
         self.connect.id().into()
@@ -100,11 +114,8 @@ impl SessionOffer {
     /// # Errors
     /// [`HandshakeError::Write`].
     pub async fn refuse(mut self, status: u16) -> Result<(), HandshakeError> {
-        let refusal = match status {
-            404 => SessionResponse::not_found(),
-            429 => SessionResponse::too_many_requests(),
-            _ => SessionResponse::forbidden(),
-        };
+        let status = StatusCode::try_from(status).unwrap_or(StatusCode::FORBIDDEN);
+        let refusal = SessionResponse::with_status_code(status);
         self.answer.write_all(&response(&refusal)).await?;
         // Fails only for a stream that is finished already.
         let _ = self.answer.finish();

@@ -5,9 +5,10 @@ mod handshake;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use lastmile_wire::request::{Delivery, Protocol};
+use lastmile_wire::request::{Delivery, Protocol, StreamRequest};
 use lastmile_wire::webtransport;
 use rustls::ServerConfig as TlsConfig;
 use tokio::sync::watch;
@@ -19,11 +20,14 @@ use wtransport::quinn::{
 };
 
 use self::handshake::{SessionOffer, SessionStreams};
-use crate::connect::Entrance;
+use crate::catalog::Subscription;
+use crate::connect::{Entrance, Refusal};
+use crate::guard::{Access, Permit, Refused, Transport};
 use crate::shard::{OpenSession, SessionOutlet, SessionSeat, ShardId, ShardSender};
 
-/// Time a client has from its first packet until its session stands.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Clients that may be in the middle of their handshake before new ones have to show that their address is theirs,
+/// which costs them a round trip.
+const UNPROVEN_HANDSHAKES: u32 = 256;
 
 /// Time the goodbyes have to leave.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
@@ -43,6 +47,8 @@ pub struct Sessions {
     entrance: Arc<Entrance>,
     id: ShardId,
     shard: ShardSender,
+    /// Clients in the middle of their handshake.
+    handshaking: Arc<AtomicU32>,
 }
 
 /// An admitted session, until it ends.
@@ -50,6 +56,23 @@ struct Served {
     connection: Connection,
     streams: SessionStreams,
     _seat: Arc<SessionSeat>,
+    _permit: Permit,
+}
+
+/// A handshake that is under way, however it ends.
+struct Underway(Arc<AtomicU32>);
+
+impl Underway {
+    fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Sessions {
@@ -69,7 +92,7 @@ impl Sessions {
         config.transport_config(Arc::new(transport(entrance.idle_limit)));
         let runtime = Arc::new(TokioRuntime);
         let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)?;
-        Ok(Self { endpoint, entrance, id, shard })
+        Ok(Self { endpoint, entrance, id, shard, handshaking: Arc::default() })
     }
 
     /// Accepts sessions until told to stop, then gives the goodbyes time to leave.
@@ -79,7 +102,7 @@ impl Sessions {
             tokio::select! {
                 incoming = sessions.endpoint.accept() => {
                     let Some(incoming) = incoming else { return };
-                    tokio::spawn(Arc::clone(&sessions).serve(incoming));
+                    sessions.take(incoming);
                 }
                 _ = stop.wait_for(|stop| *stop) => break,
             }
@@ -88,10 +111,32 @@ impl Sessions {
         let _ = tokio::time::timeout(GOODBYE_LIMIT, sessions.endpoint.wait_idle()).await;
     }
 
-    async fn serve(self: Arc<Self>, incoming: Incoming) {
+    /// Begins to serve a client whose first packet has come. Until it has answered one of ours, its address may be
+    /// made up: so while many are in the middle of their handshake, each has to show first that it is there.
+    fn take(self: &Arc<Self>, incoming: Incoming) {
+        let guard = &self.entrance.guard;
+        if !incoming.remote_address_validated() && self.handshaking.load(Relaxed) >= UNPROVEN_HANDSHAKES {
+            // Fails only for an address that has been proven.
+            let _ = incoming.retry();
+            return;
+        }
+        match guard.connect(Transport::Quic, incoming.remote_address().ip()) {
+            Ok(permit) => drop(tokio::spawn(Arc::clone(self).serve(incoming, permit))),
+            Err(_) => {
+                self.entrance.metrics.handshakes_failed.add(1);
+                incoming.refuse();
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, incoming: Incoming, permit: Permit) {
+        let underway = Underway::new(&self.handshaking);
         // Boxed, so that a session that stands does not keep the room its handshake took.
-        let admission = Box::pin(tokio::time::timeout(HANDSHAKE_LIMIT, self.admit(incoming)));
-        let Ok(Some(mut served)) = admission.await else {
+        let limit = self.entrance.guard.limits().handshake;
+        let admission = Box::pin(tokio::time::timeout(limit, self.admit(incoming, permit)));
+        let admitted = admission.await;
+        drop(underway);
+        let Ok(Some(mut served)) = admitted else {
             return self.entrance.metrics.handshakes_failed.add(1);
         };
         drop(self);
@@ -102,14 +147,14 @@ impl Sessions {
 
     /// The session of a client that asked for a stream there is. It is attached before it is accepted, so that
     /// a client whose session stands misses nothing.
-    async fn admit(&self, incoming: Incoming) -> Option<Served> {
+    async fn admit(&self, incoming: Incoming, permit: Permit) -> Option<Served> {
         let connection =
             incoming.await.inspect_err(|error| debug!(%error, "a QUIC handshake failed")).ok()?;
         let offer = SessionOffer::receive(&connection)
             .await
             .inspect_err(|error| debug!(%error, "a session did not come about"))
             .ok()?;
-        let (wanted, subscription) = match self.entrance.resolve(offer.path(), Protocol::WebTransport) {
+        let (wanted, subscription) = match self.wanted(&offer) {
             Ok(found) => found,
             Err(refusal) => {
                 // A client that does not wait for its refusal needs none.
@@ -130,7 +175,16 @@ impl Sessions {
         let open =
             OpenSession { connection: connection.clone(), session_id, stream, seat: Arc::downgrade(&seat) };
         seat.open(open);
-        Some(Served { connection, streams, _seat: seat })
+        Some(Served { connection, streams, _seat: seat, _permit: permit })
+    }
+
+    /// What a session is for, if its client may have it.
+    fn wanted(&self, offer: &SessionOffer) -> Result<(StreamRequest, Subscription), Refusal> {
+        let access = self.entrance.guard.admit(&offer.credentials())?;
+        if access == Access::AwaitsToken {
+            return Err(self.entrance.guard.refuse(Refused::Token).into());
+        }
+        self.entrance.resolve(offer.path(), Protocol::WebTransport)
     }
 }
 
