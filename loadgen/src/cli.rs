@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::scenario::capacity::CapacitySettings;
 use crate::scenario::settings::{LoadSettings, RunSettings, ServerSettings};
 use crate::scenario::values::parse_rate;
 
@@ -24,6 +25,8 @@ pub struct CommandLine {
 pub enum Command {
     /// Measure the protocols and write a result and a report
     Run(Box<RunArguments>),
+    /// Find the highest rate of each protocol that keeps an objective
+    Capacity(Box<CapacityArguments>),
     /// Start a private Redis, the server and a publisher, and say where to look at them in a browser
     Demo(DemoArguments),
     /// Say what this machine lacks or limits, and what it means for a run
@@ -72,6 +75,49 @@ pub struct RunArguments {
     /// Exit with code 3 where the self-checks call the result INVALID
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
+}
+
+/// Flags of `lastmile capacity`.
+#[derive(Debug, Clone, Args)]
+pub struct CapacityArguments {
+    /// A scenario file, whose rates are of no account; flags take the place of what it says
+    #[arg(value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+
+    /// Search again as an earlier result.json of a search was made; flags take the place of its values
+    #[arg(long, value_name = "RESULT", conflicts_with = "scenario")]
+    pub repeat: Option<PathBuf>,
+
+    /// What is looked for.
+    #[command(flatten, next_help_heading = "What is looked for")]
+    pub capacity: CapacitySettings,
+
+    /// What is measured.
+    #[command(
+        flatten,
+        next_help_heading = "What is measured (a search for every combination, of 3s after 1s a rate)"
+    )]
+    pub load: LoadSettings,
+
+    /// What holds for all of it.
+    #[command(flatten, next_help_heading = "How")]
+    pub run: RunSettings,
+
+    /// What is under test.
+    #[command(flatten, next_help_heading = "What is under test")]
+    pub server: ServerSettings,
+
+    /// The lastmile-server to start [default: LASTMILE_SERVER_BIN, else beside this program, else on PATH]
+    #[arg(long, value_name = "PATH", conflicts_with = "target")]
+    pub server_bin: Option<PathBuf>,
+
+    /// Folder for result.json and report.html [default: results/ and the time]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+
+    /// Print the result as JSON instead of the table
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }
 
 /// Flags of `lastmile demo`.

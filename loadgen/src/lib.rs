@@ -4,6 +4,7 @@
 //! whose receipts become figures.
 
 pub mod canary;
+pub mod capacity;
 pub mod case;
 pub mod channels;
 pub mod cli;

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
-use lastmile::cli::{Command, CommandLine, DemoArguments, RunArguments};
+use lastmile::cli::{CapacityArguments, Command, CommandLine, DemoArguments, RunArguments};
 use lastmile::commands::doctor::{Severity, examine, table};
-use lastmile::commands::{EXIT_BREAKDOWN, EXIT_INVALID, EXIT_USAGE, demo, report, run};
+use lastmile::commands::{EXIT_BREAKDOWN, EXIT_INVALID, EXIT_USAGE, capacity, demo, report, run};
 use lastmile::interrupt::{EXIT_INTERRUPTED, Interrupt};
 
 fn main() -> ExitCode {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => measure(&arguments),
+        Command::Capacity(arguments) => find_capacity(&arguments),
         Command::Demo(arguments) => demonstrate(&arguments),
         Command::Doctor(arguments) => {
             let findings = examine(&arguments);
@@ -58,6 +59,21 @@ fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     if arguments.strict && finished.is_invalid() {
         eprintln!("lastmile: the result is INVALID, and --strict was asked for: {}", finished.objections());
         return Ok(ExitCode::from(EXIT_INVALID));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find_capacity(arguments: &CapacityArguments) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::listen().map_err(|error| anyhow!("can't listen to signals: {error}"))?;
+    let finished = capacity::execute(arguments, command_line(), &interrupt)?;
+    print!("{}", finished.text(arguments.json));
+    if let Some(failure) = &finished.failure {
+        eprintln!("lastmile: {failure}");
+        return Ok(ExitCode::from(if failure.is_breakdown() { EXIT_BREAKDOWN } else { EXIT_USAGE }));
+    }
+    if interrupt.is_asked() {
+        eprintln!("lastmile: interrupted; what was found until then was kept");
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! The commands, each from its flags to its exit code.
 
+pub mod capacity;
 pub mod demo;
 pub mod doctor;
 pub mod prepare;

@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::preflight::{PreflightError, prepare_output};
 use crate::progress::{Line, RunWatcher, Silent};
 use crate::run::{RunError, RunOutcome, RunRequest, run};
-use crate::scenario::{Scenario, ScenarioError, Source};
+use crate::scenario::{Problem, Scenario, ScenarioError, Source};
 
 /// Where results go by default, and the name of the newest among them.
 const RESULTS: &str = "results";
@@ -91,16 +91,18 @@ pub fn execute(
 
 /// What is to be measured, by flags, a file or an earlier result.
 fn scenario(arguments: &RunArguments) -> Result<Scenario, ScenarioError> {
-    let source = match (&arguments.scenario, &arguments.repeat) {
-        (_, Some(result)) => Source::Result(result.clone()),
-        (Some(file), None) => Source::File(file.clone()),
-        (None, None) => Source::Flags,
-    };
-    Scenario::load(&source, &arguments.load, &arguments.run, &arguments.server)
+    let source = Source::given(arguments.scenario.as_deref(), arguments.repeat.as_deref());
+    let scenario = Scenario::load(&source, &arguments.load, &arguments.run, &arguments.server)?;
+    if scenario.capacity.is_empty() {
+        return Ok(scenario);
+    }
+    let text =
+        "this describes a search for capacity: use lastmile capacity instead of lastmile run".to_owned();
+    Err(Problem { key: "capacity", text }.into())
 }
 
 /// A folder named after the current time that does not exist yet.
-fn default_folder() -> PathBuf {
+pub fn default_folder() -> PathBuf {
     let now = time::OffsetDateTime::now_utc();
     let format = time::macros::format_description!("[year]-[month]-[day]T[hour]-[minute]-[second]Z");
     let name = now.format(format).unwrap_or_else(|_| now.unix_timestamp().to_string());
@@ -109,7 +111,11 @@ fn default_folder() -> PathBuf {
     std::iter::once(folder.clone()).chain(others.take(1000)).find(|path| !path.exists()).unwrap_or(folder)
 }
 
-fn write(folder: &Path, result: &RunResult) -> Result<(), SetupError> {
+/// Writes result and report, and has `results/latest` lead to them.
+///
+/// # Errors
+/// [`PreflightError::Output`] where a file can't be written.
+pub fn write(folder: &Path, result: &RunResult) -> Result<(), SetupError> {
     let failed = |error: store::StoreError| PreflightError::Output {
         path: folder.into(),
         source: io::Error::other(error),

@@ -3,6 +3,7 @@
 //! [`Scenario::load`] makes one from a file, from the plan a result keeps, or from nothing, with flags laid over it;
 //! [`Scenario::to_json`] is what a result keeps. So a file, the flags and `--repeat` lead to the same plan by one way.
 
+pub mod capacity;
 pub mod document;
 mod reading;
 pub mod settings;
@@ -20,6 +21,7 @@ use lastmile_wire::request::Topic;
 use crate::environment::cores;
 use crate::schedule::Arrivals;
 use crate::variant::Variant;
+use capacity::CapacitySettings;
 use document::Mistake;
 use reading::Draft;
 use settings::{LoadSettings, RunSettings, ServerSettings};
@@ -42,6 +44,8 @@ pub struct Scenario {
     pub connecting: u16,
     /// What is under test.
     pub server: ServerSettings,
+    /// What a search for capacity looks for; nothing where no search is described.
+    pub capacity: CapacitySettings,
 }
 
 /// Every combination of these values is a case.
@@ -124,6 +128,17 @@ pub enum Source {
     Result(PathBuf),
 }
 
+impl Source {
+    /// The one that was given, if any; an earlier result goes before a file.
+    pub fn given(file: Option<&Path>, result: Option<&Path>) -> Self {
+        match (file, result) {
+            (_, Some(result)) => Self::Result(result.to_owned()),
+            (Some(file), None) => Self::File(file.to_owned()),
+            (None, None) => Self::Flags,
+        }
+    }
+}
+
 /// Why there is no scenario.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -168,15 +183,32 @@ impl Scenario {
         run: &RunSettings,
         server: &ServerSettings,
     ) -> Result<Self, ScenarioError> {
+        Self::load_above(&LoadSettings::default(), source, load, run, server)
+    }
+
+    /// The same, with other defaults of what neither the source nor the flags say.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_above(
+        defaults: &LoadSettings,
+        source: &Source,
+        load: &LoadSettings,
+        run: &RunSettings,
+        server: &ServerSettings,
+    ) -> Result<Self, ScenarioError> {
         let (path, text) = match source {
-            Source::Flags => return Draft::default().finish(load, run, server).map_err(ScenarioError::from),
+            Source::Flags => {
+                let draft = Draft::default().above(defaults);
+                return draft.finish(load, run, server).map_err(ScenarioError::from);
+            }
             Source::File(path) => {
                 let failed = |source| ScenarioError::File { path: path.clone(), source };
                 (path.display().to_string(), fs::read_to_string(path).map_err(failed)?)
             }
             Source::Result(path) => (format!("the plan in {}", path.display()), plan_of_result(path)?),
         };
-        let draft = Draft::read(&path, &text)?;
+        let draft = Draft::read(&path, &text)?.above(defaults);
         draft.finish(load, run, server).map_err(|problem| {
             // The file may be at fault by itself: then it is told where.
             let alone =

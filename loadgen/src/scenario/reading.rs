@@ -1,5 +1,6 @@
 //! Scenario files: which keys there are, and what their values may be.
 
+use super::capacity::CapacitySettings;
 use super::document::{Document, Entry, Mistake, Table};
 use super::settings::{LoadSettings, RunSettings, ServerSettings};
 use super::values::{
@@ -32,6 +33,7 @@ const SERVER_KEYS: [&str; 5] = ["redis", "target", "ws-path", "sse-path", "publi
 /// What else there is.
 const TITLE: &str = "title";
 const MATRIX: &str = "matrix";
+const CAPACITY: &str = "capacity";
 
 /// Pairs of keys that exclude each other, within a matrix or at the top.
 const EXCLUSIVE: [(&str, &str); 5] = [
@@ -50,6 +52,7 @@ pub struct Draft {
     matrices: Vec<LoadSettings>,
     run: RunSettings,
     server: ServerSettings,
+    capacity: CapacitySettings,
 }
 
 impl Draft {
@@ -61,7 +64,7 @@ impl Draft {
         let document = Document { path, text };
         let parsed = document.parse()?;
         let table = document.table(parsed.get_ref());
-        let known = [&[TITLE, MATRIX], &LOAD_KEYS[..], &RUN_KEYS, &SERVER_KEYS].concat();
+        let known = [&[TITLE, MATRIX, CAPACITY], &LOAD_KEYS[..], &RUN_KEYS, &SERVER_KEYS].concat();
         table.check_keys(&known)?;
         let matrices = table.optional(MATRIX, |matrices| {
             matrices.elements()?.iter().map(|matrix| read_matrix(matrix.table()?)).collect()
@@ -72,7 +75,16 @@ impl Draft {
             matrices: matrices?.unwrap_or_default(),
             run: read_run(table)?,
             server: read_server(table)?,
+            capacity: table
+                .optional(CAPACITY, |entry| CapacitySettings::read(entry.table()?))?
+                .unwrap_or_default(),
         })
+    }
+
+    /// The same above other defaults.
+    #[must_use]
+    pub fn above(self, defaults: &LoadSettings) -> Self {
+        Self { top: self.top.over(defaults), ..self }
     }
 
     /// The scenario, with flags laid over it and nothing left open.
@@ -97,6 +109,7 @@ impl Draft {
             threads: run.threads.unwrap_or_else(default_threads),
             connecting: run.connecting.unwrap_or(super::CONNECTING),
             server: server.clone().over(&self.server).checked()?,
+            capacity: self.capacity.clone(),
         })
     }
 

@@ -329,6 +329,21 @@ fn check_games(matrix: &Matrix) -> Result<(), Problem> {
     Err(Problem { key: "games", text })
 }
 
+/// Whether windows of this matrix hold no more messages than can be planned, at a rate that a search goes up to.
+///
+/// # Errors
+/// [`Problem`] where they hold more.
+pub fn check_highest_rate(matrix: &Matrix, rate: f64) -> Result<(), Problem> {
+    let seconds = (matrix.warmup + matrix.duration).as_secs_f64();
+    if seconds * rate <= MAX_MESSAGES {
+        return Ok(());
+    }
+    let text = format!(
+        "at {rate} messages a second, {seconds} s hold more than {MAX_MESSAGES} messages: lower --to or --duration"
+    );
+    Err(Problem { key: "to", text })
+}
+
 /// Only a plan can have too many messages; a closed loop remembers the latest.
 fn check_messages(matrix: &Matrix) -> Result<(), Problem> {
     let Pace::Open { rates, .. } = &matrix.pace else {
