@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HistogramError, encode, new_latency_histogram};
-use lastmile_reports::schema::{Accounting, CaseResult, LatencySummary, ProcessCost, TimelinePoint};
+use lastmile_reports::schema::{Accounting, CaseResult, Health, LatencySummary, ProcessCost, TimelinePoint};
 
+use crate::kernel_time::KernelRecording;
 use crate::observation::{Cost, Costs, Wellbeing, behind_each_other};
 use crate::plan::{Case, Slice};
 use crate::receipt_log::PerMessage;
 use crate::recorder::add_histogram;
 use crate::slice::SliceOutcome;
+use crate::stages::Stages;
 
 /// The result of a case from the outcomes of its slices, at least one. `seed` is that of the intervals' draws.
 ///
@@ -38,9 +40,11 @@ pub fn case_result(
     let cost = |of: fn(&Costs) -> Option<Cost>| process_cost(outcomes, of, delivered);
     let mut per_message = PerMessage::default();
     let mut wellbeing = Wellbeing::default();
+    let mut stages = Stages::default();
     for outcome in outcomes {
         per_message.merge(&outcome.per_message);
         wellbeing.merge(&outcome.wellbeing);
+        outcome.stages.iter().for_each(|of_slice| stages.merge(of_slice));
     }
     Ok(CaseResult {
         protocol: case.variant.to_string(),
@@ -60,9 +64,9 @@ pub fn case_result(
         service_latency_us: LatencySummary::from_histogram(&service, messages),
         latency_intervals: per_message.blocks.intervals(seed),
         spread: per_message.spread.summary(),
-        stages: Vec::new(),
+        stages: stages.summary(),
         slices: Vec::new(),
-        health: Some(wellbeing.health()),
+        health: Some(with_kernel_times(wellbeing.health(), outcomes)),
         schedule_slip_us: (!is_closed_loop).then(|| LatencySummary::from_histogram(&slip, messages)),
         connect_us: Some(LatencySummary::from_histogram(&connect, connect.len())),
         attaching_s: Some(seconds(|outcome| outcome.attaching) / outcomes.len() as f64),
@@ -84,7 +88,8 @@ pub fn case_result(
         resources: behind_each_other(
             outcomes.iter().map(|outcome| (&outcome.resources[..], outcome.messages_by_second.len())),
         ),
-        out_of_range: sum(|outcome| outcome.recording.out_of_range + outcome.published.out_of_range),
+        out_of_range: sum(|outcome| outcome.recording.out_of_range + outcome.published.out_of_range)
+            + stages.out_of_range,
         errors: errors(outcomes),
     })
 }
@@ -95,6 +100,26 @@ fn merged(outcomes: &[SliceOutcome], of: impl Fn(&SliceOutcome) -> Histogram<u64
         add_histogram(&mut sum, &of(outcome));
     }
     sum
+}
+
+/// What the kernel's stamps say, where any were taken.
+fn with_kernel_times(health: Health, outcomes: &[SliceOutcome]) -> Health {
+    let mut kernel = KernelRecording::default();
+    let mut messages = 0;
+    for outcome in outcomes {
+        if let Some(of_slice) = &outcome.recording.kernel {
+            kernel.merge(of_slice);
+            messages += outcome.measured_messages;
+        }
+    }
+    let summary = |histogram: &Histogram<u64>| {
+        (!histogram.is_empty()).then(|| LatencySummary::from_histogram(histogram, messages))
+    };
+    Health {
+        kernel_latency_us: summary(&kernel.latency),
+        kernel_to_client_us: summary(&kernel.to_client),
+        ..health
+    }
 }
 
 /// `None` where no slice could observe the process.
@@ -165,6 +190,16 @@ fn errors(outcomes: &[SliceOutcome]) -> Vec<(String, u64)> {
     for outcome in outcomes {
         for (error, count) in &outcome.recording.errors {
             *errors.entry(error.clone()).or_default() += count;
+        }
+        if let Some(kernel) = outcome.recording.kernel.as_ref().filter(|kernel| kernel.unstamped > 0)
+            && !kernel.latency.is_empty()
+        {
+            let error = "the kernel gave no timestamp with a receipt (kernel figures are without it)";
+            *errors.entry(error.to_owned()).or_default() += kernel.unstamped;
+        }
+        if let Some(stages) = outcome.stages.as_ref().filter(|stages| stages.forgotten > 0) {
+            let error = "the server no longer remembered the stages of a message";
+            *errors.entry(error.to_owned()).or_default() += stages.forgotten;
         }
         let unheard = outcome.published.replies.without_subscriber;
         if unheard > 0 {

@@ -18,6 +18,13 @@ pub fn now_ns() -> u64 {
     now.tv_sec as u64 * SECOND_NS + now.tv_nsec as u64
 }
 
+/// What the wall clock shows, in nanoseconds since 1970. Only to be compared with what the kernel stamps by it.
+#[inline]
+pub fn wall_ns() -> u64 {
+    let now = clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec as u64 * SECOND_NS + now.tv_nsec as u64
+}
+
 /// A duration in the clock's unit. Durations of this program are far below the 584 years that fit.
 pub fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

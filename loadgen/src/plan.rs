@@ -73,6 +73,27 @@ pub struct Plan {
     pub threads: usize,
     /// Connections in the middle of being opened, at most, over all workers.
     pub connecting: usize,
+    /// How closely it looks.
+    pub instruments: Instruments,
+}
+
+/// How closely a run looks, beyond what every run does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Instruments {
+    /// Whose receipts.
+    pub timestamps: Timestamps,
+    /// Where the time of a message goes, leg by leg.
+    pub stages: bool,
+}
+
+/// Whose receipts are noted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Timestamps {
+    /// Those of the client.
+    #[default]
+    User,
+    /// Those of the client's kernel beside them.
+    Kernel,
 }
 
 impl Plan {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::plan::Plan;
+use crate::plan::{Case, Plan, Timestamps};
 use crate::variant::Variant;
 
 /// Descriptors a process needs beside its connections: logs, epoll, children's output, sockets of its own.
@@ -87,16 +87,24 @@ impl Limits {
         if let Some(variant) = variants(plan).into_iter().find(|variant| !variant.is_measurable()) {
             return Err(PreflightError::NotMeasurable { variant });
         }
-        // Sessions of WebTransport share UDP sockets; only the others take a descriptor and a port each.
-        let streams = plan.cases.iter().filter(|case| case.variant.delivery().is_none());
-        let connections = streams.map(|case| case.load.connections).max().unwrap_or(0);
-        let needed = connections as u64 + OTHER_DESCRIPTORS;
+        // Sessions of WebTransport share UDP sockets; only the others take a descriptor and a port each. With the
+        // kernel's timestamps a session has a socket, and two descriptors of it.
+        let stamped = plan.instruments.timestamps == Timestamps::Kernel;
+        let descriptors = |case: &Case| match case.variant.delivery() {
+            None => 1,
+            Some(_) if stamped => 2,
+            Some(_) => 0,
+        };
+        let each_case = plan.cases.iter().map(|case| (case.load.connections, descriptors(case)));
+        let most = each_case.filter(|(_, each)| *each > 0).max_by_key(|(count, each)| *count as u64 * each);
+        let (connections, each) = most.unwrap_or((0, 1));
+        let needed = connections as u64 * each + OTHER_DESCRIPTORS;
         if needed > self.descriptors {
             return Err(PreflightError::Descriptors {
                 connections,
                 needed,
                 available: self.descriptors,
-                possible: self.descriptors.saturating_sub(OTHER_DESCRIPTORS),
+                possible: self.descriptors.saturating_sub(OTHER_DESCRIPTORS) / each,
             });
         }
         if connections > self.ports {
@@ -145,7 +153,7 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
 mod tests {
     use super::*;
     use crate::channels::Channel;
-    use crate::plan::{Case, Load};
+    use crate::plan::{Instruments, Load};
     use crate::schedule::Arrivals;
 
     fn plan(variant: Variant, connections: usize) -> Plan {
@@ -157,7 +165,14 @@ mod tests {
             payload_bytes: 256,
             channels: Channel::synthetic(1).collect(),
         };
-        Plan { seed: 1, cases: vec![Case { variant, load }], slices: Vec::new(), threads: 1, connecting: 1 }
+        Plan {
+            seed: 1,
+            cases: vec![Case { variant, load }],
+            slices: Vec::new(),
+            threads: 1,
+            connecting: 1,
+            instruments: Instruments::default(),
+        }
     }
 
     #[test]
@@ -170,6 +185,12 @@ mod tests {
         let error = limits.check(&plan(Variant::SSE, 1001)).unwrap_err().to_string();
         assert!(error.contains("there are 1000"), "{error}");
         assert!(limits.check(&plan(Variant::WT_STREAM, 100_001)).is_ok());
+        // Unless each of them has a socket for the kernel's stamps.
+        let mut stamped = plan(Variant::WT_STREAM, 501);
+        stamped.instruments.timestamps = Timestamps::Kernel;
+        let limits = Limits { descriptors: 1064, ports: 1000 };
+        let error = limits.check(&stamped).unwrap_err().to_string();
+        assert!(error.contains("need 1066") && error.contains("--connections 500"), "{error}");
     }
 
     #[test]

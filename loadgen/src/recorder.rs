@@ -10,6 +10,7 @@ use lastmile_reports::histogram::{HIGHEST_LATENCY_NS, new_latency_histogram};
 
 use crate::channels::Turns;
 use crate::in_flight::{MOST_IN_FLIGHT, WorkerShare};
+use crate::kernel_time::{KernelRecorder, KernelRecording, KernelStamp};
 use crate::ledger::{Judgement, Ledger};
 use crate::message::{Identity, MessageTemplate};
 use crate::receipt_log::ReceiptLog;
@@ -25,6 +26,15 @@ pub trait Sink {
 
     /// A subscriber was disconnected, in words for people.
     fn ended(&mut self, subscriber: usize, reason: &str);
+
+    /// Whether the kernel's stamps are wanted, through [`Self::kernel_receipt`].
+    fn wants_kernel_stamps(&self) -> bool {
+        false
+    }
+
+    /// The messages handed out from now on, until the next call, ended with bytes that the kernel received then;
+    /// `None` where it did not say. To be called before every receipt, or batch of them, where stamps are wanted.
+    fn kernel_receipt(&mut self, _stamp: Option<KernelStamp>) {}
 
     /// Everything that was there to be read has been read: a good moment to tell others how far we are.
     fn batch_end(&mut self);
@@ -69,6 +79,8 @@ pub struct Recording {
     pub errors: BTreeMap<String, u64>,
     /// Single receipts, a table for each worker that kept one.
     pub receipts: Vec<ReceiptLog>,
+    /// What the kernel's stamps said, where they were taken.
+    pub kernel: Option<KernelRecording>,
 }
 
 impl Recording {
@@ -87,6 +99,7 @@ impl Recording {
             last_receipt_ns: 0,
             errors: BTreeMap::new(),
             receipts: Vec::new(),
+            kernel: None,
         }
     }
 
@@ -110,6 +123,9 @@ impl Recording {
             *self.errors.entry(error).or_default() += count;
         }
         self.receipts.extend(other.receipts);
+        if let Some(theirs) = other.kernel {
+            self.kernel.get_or_insert_default().merge(&theirs);
+        }
     }
 
     /// All seconds' latencies in one histogram.
@@ -160,6 +176,8 @@ pub struct Recorder {
     in_flight: Option<WorkerShare>,
     /// Single receipts, where they are kept.
     receipts: Option<ReceiptLog>,
+    /// The kernel's stamps, where they are taken.
+    kernel: Option<KernelRecorder>,
 }
 
 impl Recorder {
@@ -188,6 +206,7 @@ impl Recorder {
             recording,
             in_flight: None,
             receipts: None,
+            kernel: None,
         }
     }
 
@@ -205,8 +224,16 @@ impl Recorder {
         self
     }
 
+    /// Takes the kernel's stamps, too.
+    #[must_use]
+    pub fn with_kernel_stamps(mut self, kernel: Option<KernelRecorder>) -> Self {
+        self.kernel = kernel;
+        self
+    }
+
     /// What was recorded.
     pub fn into_recording(mut self) -> Recording {
+        self.recording.kernel = self.kernel.map(KernelRecorder::into_recording);
         self.recording.receipts.extend(self.receipts);
         self.recording
     }
@@ -226,8 +253,12 @@ impl Recorder {
         };
         let by_second = &mut recording.latency_by_second[second as usize];
         record(by_second, latency_ns, &mut recording.out_of_range);
+        let kernel_ns = match &mut self.kernel {
+            None => None,
+            Some(kernel) => kernel.note(times.planned_ns, received_ns, &mut recording.out_of_range),
+        };
         if let Some(receipts) = &mut self.receipts {
-            receipts.note(index, subscriber, latency_ns);
+            receipts.note(index, subscriber, latency_ns, received_ns, kernel_ns);
         }
         // Sent before it was planned does not happen, received before it was sent even less.
         let service_ns = received_ns.saturating_sub(times.sent_ns);
@@ -300,6 +331,17 @@ impl Sink for Recorder {
                     );
                 }
             }
+        }
+    }
+
+    fn wants_kernel_stamps(&self) -> bool {
+        self.kernel.is_some()
+    }
+
+    #[inline]
+    fn kernel_receipt(&mut self, stamp: Option<KernelStamp>) {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.begin(stamp);
         }
     }
 

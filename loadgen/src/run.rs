@@ -174,6 +174,7 @@ impl Progressing {
             seed: plan.seed.wrapping_add(number as u64),
             threads: plan.threads,
             connecting: plan.connecting,
+            instruments: plan.instruments,
         };
         measure(&slice_request, &stack, interrupt, watcher)
             .map_err(|source| RunError::Slice { protocol, source })

@@ -13,14 +13,16 @@ use crate::clock::{self, SECOND_NS};
 use crate::feed::{FeedConnection, FeedError};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
+use crate::kernel_time::Offset;
 use crate::message::{MessageTemplate, PayloadTooSmall};
 use crate::observation::{Costs, Observation, Wellbeing};
-use crate::plan::{Case, Slice};
+use crate::plan::{Case, Instruments, Slice, Timestamps};
 use crate::publisher::{Published, Publisher};
-use crate::receipt_log::{Extent, MOST_BYTES, PerMessage};
+use crate::receipt_log::{Detail, Extent, MOST_BYTES, PerMessage};
 use crate::recorder::Recording;
 use crate::schedule::Schedule;
 use crate::stack::Stack;
+use crate::stages::{Stages, read_server_times};
 use crate::timetable::Timetable;
 use crate::transport::AttachError;
 use crate::workers::{Work, Workers, receipt_logs, shares};
@@ -112,6 +114,8 @@ pub struct SliceRequest<'a> {
     pub threads: usize,
     /// Connections being opened at once, over all workers.
     pub connecting: usize,
+    /// How closely to look.
+    pub instruments: Instruments,
 }
 
 /// What a slice measured.
@@ -133,6 +137,8 @@ pub struct SliceOutcome {
     pub planned_by_second: Vec<u64>,
     /// What is known of single messages. Nothing in a closed loop.
     pub per_message: PerMessage,
+    /// Where their time went, where that was asked for.
+    pub stages: Option<Stages>,
     /// Length of the measured window, shorter than asked where it was cut.
     pub measured: Duration,
     /// From the window's beginning until the last message was sent, no less than the window.
@@ -199,10 +205,18 @@ pub fn measure(
             let first = table.schedule().first_measured();
             let turns = load.turns();
             let places = shares.iter().map(|&share| turns.most_listeners(share)).sum();
-            let extent = Extent::new(first, table.len(), places, MOST_BYTES);
+            let detail = match request.instruments {
+                Instruments { stages: false, .. } => Detail::Codes,
+                Instruments { timestamps: Timestamps::User, .. } => Detail::Client,
+                Instruments { timestamps: Timestamps::Kernel, .. } => Detail::Kernel,
+            };
+            let extent = Extent::new(first, table.len(), places, detail, MOST_BYTES);
             receipt_logs(extent, &shares, turns)
         }
     };
+    // A closed loop claims no latency, neither a client's nor a kernel's.
+    let wants_stamps = request.instruments.timestamps == Timestamps::Kernel && in_flight.is_none();
+    let kernel_offset = wants_stamps.then(Offset::measure);
     let observation = Observation::begin(stack);
     let begun_ns = clock::now_ns();
     let work = Work {
@@ -215,11 +229,22 @@ pub fn measure(
         table: Arc::clone(&table),
         templates: Arc::clone(&templates),
         in_flight: in_flight.clone(),
+        kernel_offset,
     };
     let workers = Workers::start(&work, receipts)?;
     let attaching = Duration::ZERO;
-    let mut running =
-        Running { request, stack, interrupt, watcher, table, workers, observation, in_flight, attaching };
+    let mut running = Running {
+        request,
+        stack,
+        interrupt,
+        watcher,
+        table,
+        workers,
+        observation,
+        in_flight,
+        kernel_offset,
+        attaching,
+    };
     running.await_attached()?;
     running.attaching = Duration::from_nanos(clock::now_ns() - begun_ns);
     running.observation.all_attached();
@@ -237,6 +262,7 @@ struct Running<'a> {
     workers: Workers,
     observation: Observation,
     in_flight: Option<Arc<InFlight>>,
+    kernel_offset: Option<Offset>,
     attaching: Duration,
 }
 
@@ -377,8 +403,25 @@ impl Running<'_> {
         self.check()?;
         let (costs, wellbeing, resources) = self.observation.end();
         let mut recording = self.workers.finish()?;
+        if let Some(moved_ns) = self.kernel_offset.and_then(|offset| offset.moved_ns(&Offset::measure())) {
+            recording.kernel = None;
+            let error = format!(
+                "the wall clock was set by {} µs while a slice was measured; it has no kernel timestamps",
+                moved_ns / 1_000
+            );
+            recording.errors.insert(error, 1);
+        }
         // Summed up here: the tables of all slices together would be a lot of memory.
-        let per_message = PerMessage::of(&std::mem::take(&mut recording.receipts), published.messages);
+        let receipts = std::mem::take(&mut recording.receipts);
+        let per_message = PerMessage::of(&receipts, published.messages);
+        let stages = (self.request.instruments.stages && self.in_flight.is_none()).then(|| {
+            let times = read_server_times(&self.stack.target).unwrap_or_else(|error| {
+                recording.errors.insert(format!("the server's stages can't be read: {error}"), 1);
+                None
+            });
+            Stages::of(&receipts, &self.table, published.messages, times.as_ref())
+        });
+        drop(receipts);
         let schedule = self.table.schedule();
         let is_closed_loop = self.in_flight.is_some();
         let messages_by_second = if is_closed_loop {
@@ -417,6 +460,7 @@ impl Running<'_> {
             planned_by_second: if is_closed_loop { Vec::new() } else { planned_by_second(&self.table) },
             messages_by_second,
             per_message,
+            stages,
             measured,
             attaching: self.attaching,
             is_interrupted,

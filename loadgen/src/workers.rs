@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::channels::{Channel, Turns};
 use crate::in_flight::{InFlight, WorkerShare};
+use crate::kernel_time::{KernelRecorder, Offset};
 use crate::message::MessageTemplate;
 use crate::receipt_log::{Extent, ReceiptLog};
 use crate::recorder::{Progress, Recorder, Recording};
@@ -34,6 +35,8 @@ pub struct Work {
     pub table: Arc<Timetable>,
     /// Bytes of the messages, of each channel.
     pub templates: Arc<[MessageTemplate]>,
+    /// The distance of the kernel's clock, where its stamps are to be taken.
+    pub kernel_offset: Option<Offset>,
     /// The books of a closed loop, made for as many workers as [`worker_count`] tells.
     pub in_flight: Option<Arc<InFlight>>,
 }
@@ -95,7 +98,8 @@ impl Workers {
             first += share;
             let recorder = Recorder::new(table, templates, turns, Arc::clone(&progress), share)
                 .with_in_flight(books)
-                .with_receipts(receipts.next());
+                .with_receipts(receipts.next())
+                .with_kernel_stamps(work.kernel_offset.map(KernelRecorder::new));
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
             let thread = thread::Builder::new().name(format!("subscribers {number}")).spawn(move || {
                 let asked = Asked { channels: &work.channels, turns, subscribers: share };

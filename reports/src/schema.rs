@@ -289,7 +289,10 @@ pub struct FanOutSpread {
 /// One leg of a message's way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// `planned to sent`, `sent to ingest`, `ingest to write`, `write to kernel`, `kernel to client`.
+    /// `planned to sent`, `sent to ingest`, `ingest to write`, `write to kernel`, `kernel to client`; one for several
+    /// where a time in between was not taken: `write to client`, `sent to kernel`, `sent to client`. And beside them
+    /// `first to last write`: how long the server was writing the message to all its subscribers, which no leg waits
+    /// for as a whole.
     pub name: String,
     /// Time it took.
     pub latency_us: LatencySummary,

@@ -61,7 +61,8 @@ pub fn execute(arguments: &DemoArguments, interrupt: &Interrupt) -> Result<(), D
     let program = ServerProgram::find(arguments.server_bin.as_deref())?;
     let processes = Arc::new(Processes::default());
     interrupt.guard(&processes);
-    let stack = StackPlan::Private { program, redis: None }.make(Arc::clone(&processes), &[])?;
+    let stack =
+        StackPlan::Private { program, redis: None, stages: false }.make(Arc::clone(&processes), &[])?;
     let (Some(http), Feed::Redis(redis)) = (&stack.target.http, &stack.feed) else {
         // A private stack has both.
         return Err(io::Error::other("the server has no HTTP side").into());

@@ -15,6 +15,7 @@ use crate::observe::Observed;
 use crate::plan::{Case, Load, Plan, Slice};
 use crate::preflight::{Limits, PreflightError, raise_descriptor_limit, variants};
 use crate::scenario::settings::ServerSettings;
+use crate::scenario::values::write_timestamps;
 use crate::scenario::{Matrix, Pace, Scenario, ScenarioError};
 use crate::schedule::Arrivals;
 use crate::stack::StackPlan;
@@ -134,7 +135,8 @@ fn plan(scenario: &Scenario, target: Option<&Target>) -> Result<Plan, SetupError
         }
     }
     let (threads, connecting) = (scenario.threads.into(), scenario.connecting.into());
-    Ok(Plan { seed: scenario.seed, cases, slices, threads, connecting })
+    let instruments = scenario.instruments;
+    Ok(Plan { seed: scenario.seed, cases, slices, threads, connecting, instruments })
 }
 
 /// Every load of a matrix. The protocols are measured next to each other under each.
@@ -218,7 +220,8 @@ fn stack_plan(
                 find_redis_server()?;
             }
             let program = ServerProgram::find(program)?;
-            Ok(StackPlan::Private { program, redis: server.redis.clone() })
+            let (redis, stages) = (server.redis.clone(), plan.instruments.stages);
+            Ok(StackPlan::Private { program, redis, stages })
         }
     }
 }
@@ -249,6 +252,8 @@ fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
         ("batching", "none asked for (batch_ms=0)".to_owned()),
         ("nodelay", "on at the client".to_owned()),
         ("client threads", plan.threads.to_string()),
+        ("timestamps", write_timestamps(plan.instruments.timestamps).to_owned()),
+        ("stages", if plan.instruments.stages { "noted by the server" } else { "not noted" }.to_owned()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
 }

@@ -19,6 +19,7 @@ use lastmile_reports::store::{self, StoreError};
 use lastmile_wire::request::Topic;
 
 use crate::environment::cores;
+use crate::plan::Instruments;
 use crate::schedule::Arrivals;
 use crate::variant::Variant;
 use capacity::CapacitySettings;
@@ -42,6 +43,8 @@ pub struct Scenario {
     pub threads: u16,
     /// Connections in the middle of being opened, at most.
     pub connecting: u16,
+    /// How closely the run looks.
+    pub instruments: Instruments,
     /// What is under test.
     pub server: ServerSettings,
     /// What a search for capacity looks for; nothing where no search is described.

@@ -5,9 +5,10 @@ use super::document::{Document, Entry, Mistake, Table};
 use super::settings::{LoadSettings, RunSettings, ServerSettings};
 use super::values::{
     BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, RATE, SEED, THREADS, parse_arrivals,
-    parse_duration, parse_encoding, parse_name, parse_path, parse_switch,
+    parse_duration, parse_encoding, parse_name, parse_path, parse_switch, parse_timestamps,
 };
 use super::{Problem, Scenario, default_threads};
+use crate::plan::Instruments;
 
 /// Keys of what is measured: at the top for all matrices, or in one of them.
 const LOAD_KEYS: [&str; 14] = [
@@ -27,7 +28,7 @@ const LOAD_KEYS: [&str; 14] = [
     "warmup",
 ];
 /// Keys of what holds for the whole run.
-const RUN_KEYS: [&str; 3] = ["threads", "connecting", "seed"];
+const RUN_KEYS: [&str; 5] = ["threads", "connecting", "timestamps", "stages", "seed"];
 /// Keys of what is under test.
 const SERVER_KEYS: [&str; 5] = ["redis", "target", "ws-path", "sse-path", "publish-http"];
 /// What else there is.
@@ -108,6 +109,7 @@ impl Draft {
             seed: run.seed.unwrap_or_else(|| rand::random::<u32>().into()),
             threads: run.threads.unwrap_or_else(default_threads),
             connecting: run.connecting.unwrap_or(super::CONNECTING),
+            instruments: Instruments { timestamps: run.timestamps.unwrap_or_default(), stages: run.stages },
             server: server.clone().over(&self.server).checked()?,
             capacity: self.capacity.clone(),
         })
@@ -167,6 +169,8 @@ fn read_run(table: Table<'_>) -> Result<RunSettings, Mistake> {
     Ok(RunSettings {
         threads: table.optional("threads", |entry| entry.integer(&THREADS))?,
         connecting: table.optional("connecting", |entry| entry.integer(&CONNECTING))?,
+        timestamps: table.optional("timestamps", |entry| entry.parsed(parse_timestamps))?,
+        stages: table.optional("stages", Entry::boolean)?.unwrap_or_default(),
         seed: table.optional("seed", |entry| entry.integer(&SEED))?,
     })
 }

@@ -12,10 +12,11 @@ use lastmile_wire::request::Topic;
 
 use super::values::{
     BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, SEED, THREADS, parse_arrivals,
-    parse_duration, parse_encoding, parse_name, parse_path, parse_rate, parse_switch,
+    parse_duration, parse_encoding, parse_name, parse_path, parse_rate, parse_switch, parse_timestamps,
 };
 use super::{Matrix, Pace, Problem};
 use crate::feed::HttpUrl;
+use crate::plan::Timestamps;
 use crate::redis::RedisUrl;
 use crate::schedule::Arrivals;
 use crate::variant::{Carrier, Encoding, Tls, Variant};
@@ -103,6 +104,15 @@ pub struct RunSettings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(CONNECTING))]
     pub connecting: Option<u16>,
 
+    /// Whose receipts are noted: user (when the client has a message), or kernel (also when its kernel has it)
+    /// [default: user]
+    #[arg(long, value_name = "WHOSE", value_parser = parse_timestamps)]
+    pub timestamps: Option<Timestamps>,
+
+    /// Tell where the time of a message goes, leg by leg: sent, server ingest, server write, receipt
+    #[arg(long)]
+    pub stages: bool,
+
     /// Seed of everything drawn at random [default: drawn, and told in the result]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_END))]
     pub seed: Option<u64>,
@@ -144,6 +154,8 @@ impl RunSettings {
         Self {
             threads: self.threads.or(below.threads),
             connecting: self.connecting.or(below.connecting),
+            timestamps: self.timestamps.or(below.timestamps),
+            stages: self.stages || below.stages,
             seed: self.seed.or(below.seed),
         }
     }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::in_flight::MOST_IN_FLIGHT;
+use crate::plan::Timestamps;
 use crate::schedule::Arrivals;
 use crate::variant::{Encoding, MOST_BATCH_MS};
 
@@ -77,6 +78,26 @@ pub fn write_duration(duration: Duration) -> String {
         format!("{}ms", duration.subsec_millis())
     } else {
         format!("{}s", duration.as_secs_f64())
+    }
+}
+
+/// Understands whose receipts are noted.
+///
+/// # Errors
+/// What to give.
+pub fn parse_timestamps(text: &str) -> Result<Timestamps, String> {
+    match text {
+        "user" => Ok(Timestamps::User),
+        "kernel" => Ok(Timestamps::Kernel),
+        _ => Err(format!("{text:?} has no receipts; give user or kernel")),
+    }
+}
+
+/// The inverse of [`parse_timestamps`].
+pub fn write_timestamps(timestamps: Timestamps) -> &'static str {
+    match timestamps {
+        Timestamps::User => "user",
+        Timestamps::Kernel => "kernel",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::values::{write_arrivals, write_duration};
+use super::values::{write_arrivals, write_duration, write_timestamps};
 use super::{Matrix, Pace, Scenario};
 use lastmile_wire::request::Topic;
 
@@ -20,6 +20,8 @@ impl Scenario {
         say("seed", Some(self.seed.into()));
         say("threads", Some(self.threads.into()));
         say("connecting", Some(self.connecting.into()));
+        say("timestamps", Some(write_timestamps(self.instruments.timestamps).into()));
+        say("stages", self.instruments.stages.then_some(true.into()));
         say("redis", server.redis.as_ref().map(|url| url.to_string().into()));
         say("target", (!server.target.is_empty()).then(|| json!(server.target)));
         say("ws-path", server.ws_path.clone().map(Value::from));
@@ -64,6 +66,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         for text in [
             "",
+            "timestamps = 'kernel'\nstages = true",
             "in-flight = [1, 8]\ntype = 'color'\nredis = 'redis://:secret@h:1'",
             "rate = [0.1, 3]\narrivals = 'poisson'\ngames = [1, 5]\nseed = 9223372036854775807\ntitle = '\"ä\\'",
             "tls = [true, false]\nbatch-ms = [0, 100]\nencoding = ['msgpack']\nwarmup = '0s'\n[[matrix]]\n[[matrix]]\npayload = [200, 300]",
@@ -76,6 +79,7 @@ mod tests {
             assert_eq!(again.to_json(), json);
             assert_eq!(again.matrices, scenario.matrices, "{text}");
             assert_eq!((again.seed, again.title), (scenario.seed, scenario.title));
+            assert_eq!(again.instruments, scenario.instruments);
         }
     }
 }

@@ -53,6 +53,8 @@ pub enum StackPlan {
         program: ServerProgram,
         /// A Redis of someone else's; `None` for a private one.
         redis: Option<RedisUrl>,
+        /// The server notes when it has each round.
+        stages: bool,
     },
     /// A server of someone else's.
     Foreign {
@@ -80,12 +82,12 @@ impl StackPlan {
                 processes,
                 server_version: None,
             }),
-            Self::Private { program, redis } => {
+            Self::Private { program, redis, stages } => {
                 let redis_url = match redis {
                     Some(url) => url.clone(),
                     None => processes.start_redis()?.parse()?,
                 };
-                let ready = processes.start_server(program, &redis_url, channels)?;
+                let ready = processes.start_server(program, &redis_url, channels, *stages)?;
                 let target = ready.target()?;
                 Ok(Stack {
                     target,
@@ -140,6 +142,7 @@ impl Processes {
         program: &ServerProgram,
         redis: &RedisUrl,
         channels: &[Channel],
+        stages: bool,
     ) -> Result<ReadyLine, StackError> {
         let games = channels_file(channels)?;
         let mut launch = Launch::new("lastmile-server", program.path())
@@ -147,6 +150,7 @@ impl Processes {
             .arguments(["--database", "sqlite::memory:"])
             // No origins are checked, no tokens asked for, and nobody is limited, wherever it listens.
             .arguments(["--limits", "off"])
+            .arguments(stages.then_some("--stages"))
             // Not as an argument: everyone on the machine can read those, and there may be a password in it.
             .environment("LASTMILE_REDIS", redis.with_password());
         if let Some(games) = &games {

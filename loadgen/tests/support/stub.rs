@@ -29,6 +29,8 @@ pub enum Action {
     Damage,
     /// Everything stands still for so long before it is delivered.
     Freeze(Duration),
+    /// It is delivered to one subscriber after the other, with so long between them.
+    Stagger(Duration),
     /// The first subscriber is told that it is too slow, and closed; the others get the message.
     CloseFirst,
 }
@@ -61,6 +63,8 @@ struct Shared {
     /// Redis reads nothing while this is set.
     redis_stands_still: AtomicBool,
     published: (Mutex<usize>, Condvar),
+    /// Each message's identifier and when it was published, in nanoseconds of the monotonic clock.
+    arrivals: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Stub {
@@ -69,6 +73,7 @@ impl Stub {
             subscribers: Subscribers::default(),
             redis_stands_still: AtomicBool::new(false),
             published: Default::default(),
+            arrivals: Mutex::default(),
         });
         let (published, to_deliver) = channel();
         let posted = published.clone();
@@ -102,6 +107,11 @@ impl Stub {
     pub fn wait_for_publishes(&self, count: usize) {
         let (published, changed) = &self.shared.published;
         drop(changed.wait_while(published.lock().unwrap(), |published| *published < count).unwrap());
+    }
+
+    /// Each message's identifier and when it was published, in nanoseconds of the monotonic clock.
+    pub fn arrivals(&self) -> Vec<(u64, u64)> {
+        self.shared.arrivals.lock().unwrap().clone()
     }
 
     /// From now on Redis reads nothing for `how_long`.
@@ -156,7 +166,10 @@ fn deliver(to_deliver: &Receiver<Vec<u8>>, script: Script, subscribers: &Subscri
         }
         outgoing.extend(held.take());
         for message in &outgoing {
-            for place in subscribers.lock().unwrap().iter_mut() {
+            for (number, place) in subscribers.lock().unwrap().iter_mut().enumerate() {
+                if let (Action::Stagger(gap), 1..) = (action, number) {
+                    thread::sleep(gap);
+                }
                 if place.as_mut().is_some_and(|subscriber| subscriber.deliver(message).is_err()) {
                     *place = None;
                 }
@@ -174,6 +187,11 @@ fn serve_redis(socket: TcpStream, published: &Sender<Vec<u8>>, shared: &Shared) 
         let answer: &[u8] = match command[0].as_slice() {
             b"PING" => b"+PONG\r\n",
             b"PUBLISH" => {
+                let now_ns = monotonic_ns();
+                // At its beginning, of a message that may be large.
+                let beginning = command[2].chunks(100).next().unwrap();
+                let id = round_id(&String::from_utf8_lossy(beginning)).unwrap();
+                shared.arrivals.lock().unwrap().push((id, now_ns));
                 published.send(command[2].clone()).unwrap();
                 *shared.published.0.lock().unwrap() += 1;
                 shared.published.1.notify_all();
@@ -185,6 +203,17 @@ fn serve_redis(socket: TcpStream, published: &Sender<Vec<u8>>, shared: &Shared) 
             return;
         }
     }
+}
+
+/// The identifier of a round, by looking for it.
+pub fn round_id(message: &str) -> Option<u64> {
+    message.split_once("\"round_id\":")?.1.split(',').next()?.parse().ok()
+}
+
+/// A clock of the stub's own.
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn read_command(reader: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {

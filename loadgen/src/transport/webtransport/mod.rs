@@ -7,6 +7,7 @@
 
 mod receive;
 mod session;
+mod stamped;
 
 use std::cell::RefCell;
 use std::io;
@@ -29,6 +30,7 @@ use crate::recorder::Sink;
 use crate::transport::{AttachError, Pace, Requested, Stop, Transport};
 use receive::receive_until_end;
 use session::Session;
+use stamped::{LatestStamp, StampedSocket};
 
 /// Receive buffer of each UDP socket. With the default one, 13 to 18 % of datagrams were lost in it.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -86,17 +88,23 @@ impl WebTransport {
         stop: OwnedFd,
         sink: &Rc<RefCell<S>>,
     ) -> Result<(), AttachError> {
-        let sockets = subscribers.div_ceil(SESSIONS_PER_SOCKET).clamp(1, MAX_SOCKETS);
-        let endpoints = (0..sockets).map(|_| self.endpoint()).collect::<Result<Vec<_>, _>>()?;
+        let stamped = sink.borrow().wants_kernel_stamps();
+        // A stamp belongs to a socket: see `stamped`.
+        let sockets = if stamped {
+            subscribers
+        } else {
+            subscribers.div_ceil(SESSIONS_PER_SOCKET).clamp(1, MAX_SOCKETS)
+        };
+        let endpoints = (0..sockets).map(|_| self.endpoint(stamped)).collect::<Result<Vec<_>, _>>()?;
         let turn = Rc::new(Semaphore::new(pace.connecting));
         let mut sessions = JoinSet::new();
         for subscriber in 0..subscribers {
-            let endpoint = endpoints[subscriber % sockets].clone();
+            let (endpoint, stamp) = endpoints[subscriber % sockets].clone();
             let subscription = self.clone();
             let (turn, sink) = (Rc::clone(&turn), Rc::clone(sink));
-            sessions.spawn_local(
-                async move { subscription.subscribe(subscriber, &endpoint, &turn, &sink).await },
-            );
+            sessions.spawn_local(async move {
+                subscription.subscribe(subscriber, &endpoint, stamp, &turn, &sink).await
+            });
         }
         let outcome = until_stopped(stop, &mut sessions).await;
         // First: or they would take our own goodbye for the server's.
@@ -109,6 +117,7 @@ impl WebTransport {
         &self,
         subscriber: usize,
         endpoint: &quinn::Endpoint,
+        stamp: Option<LatestStamp>,
         turn: &Semaphore,
         sink: &Rc<RefCell<S>>,
     ) -> Result<(), AttachError> {
@@ -120,13 +129,13 @@ impl WebTransport {
             sink.borrow_mut().attached(subscriber, clock::now_ns() - begun_ns);
             session
         };
-        let reason = receive_until_end(session, subscriber, self.delivery, Rc::clone(sink)).await;
+        let reason = receive_until_end(session, subscriber, self.delivery, stamp, Rc::clone(sink)).await;
         sink.borrow_mut().ended(subscriber, &reason);
         Ok(())
     }
 
-    /// A client on a UDP socket of its own.
-    fn endpoint(&self) -> Result<quinn::Endpoint, AttachError> {
+    /// A client on a UDP socket of its own, and when the kernel received what came there last, where that is wanted.
+    fn endpoint(&self, stamped: bool) -> Result<(quinn::Endpoint, Option<LatestStamp>), AttachError> {
         let any: SocketAddr = match self.server.address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -134,14 +143,15 @@ impl WebTransport {
         let socket = socket2::Socket::from(UdpSocket::bind(any)?);
         socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
         socket.set_nonblocking(true)?;
-        let mut endpoint = quinn::Endpoint::new(
-            quinn::EndpointConfig::default(),
-            None,
-            socket.into(),
-            Arc::new(quinn::TokioRuntime),
-        )?;
+        let (config, runtime) = (quinn::EndpointConfig::default(), Arc::new(quinn::TokioRuntime));
+        let (mut endpoint, stamp) = if stamped {
+            let (socket, stamp) = StampedSocket::new(socket.into())?;
+            (quinn::Endpoint::new_with_abstract_socket(config, None, socket, runtime)?, Some(stamp))
+        } else {
+            (quinn::Endpoint::new(config, None, socket.into(), runtime)?, None)
+        };
         endpoint.set_default_client_config(self.client_config());
-        Ok(endpoint)
+        Ok((endpoint, stamp))
     }
 
     fn client_config(&self) -> quinn::ClientConfig {
@@ -212,12 +222,12 @@ async fn until_stopped(
 }
 
 /// Best effort, and bounded.
-async fn say_goodbye(endpoints: &[quinn::Endpoint]) {
-    for endpoint in endpoints {
+async fn say_goodbye(endpoints: &[(quinn::Endpoint, Option<LatestStamp>)]) {
+    for (endpoint, _) in endpoints {
         endpoint.close(0u32.into(), b"");
     }
     let all = async {
-        for endpoint in endpoints {
+        for (endpoint, _) in endpoints {
             endpoint.wait_idle().await;
         }
     };

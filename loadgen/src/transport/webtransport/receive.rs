@@ -1,6 +1,6 @@
 //! What arrives on a session: messages on one stream, on a stream each, or as datagrams.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -13,6 +13,7 @@ use crate::clock;
 use crate::recorder::Sink;
 use crate::transport::MAX_MESSAGE_BYTES;
 use crate::transport::webtransport::session::{Session, StreamHead, connection_end, stream_head};
+use crate::transport::webtransport::stamped::LatestStamp;
 
 /// Most bytes taken from a stream at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -22,10 +23,11 @@ pub async fn receive_until_end<S: Sink + 'static>(
     mut session: Session,
     subscriber: usize,
     delivery: Delivery,
+    stamp: Option<LatestStamp>,
     sink: Rc<RefCell<S>>,
 ) -> String {
     let connection = session.connection.clone();
-    let receiver = Receiver { subscriber, delivery, sink };
+    let receiver = Receiver { subscriber, delivery, stamp, sink };
     let mut datagrams = pin!(receiver.clone().datagrams(&connection).fuse());
     let mut streams = pin!(receiver.streams(&connection).fuse());
     let reason = tokio::select! {
@@ -42,18 +44,34 @@ pub async fn receive_until_end<S: Sink + 'static>(
 struct Receiver<S> {
     subscriber: usize,
     delivery: Delivery,
+    /// When the kernel received what came last, where that is wanted.
+    stamp: Option<LatestStamp>,
     sink: Rc<RefCell<S>>,
 }
 
 impl<S> Clone for Receiver<S> {
     fn clone(&self) -> Self {
-        Self { subscriber: self.subscriber, delivery: self.delivery, sink: Rc::clone(&self.sink) }
+        Self {
+            subscriber: self.subscriber,
+            delivery: self.delivery,
+            stamp: self.stamp.clone(),
+            sink: Rc::clone(&self.sink),
+        }
     }
 }
 
 impl<S: Sink + 'static> Receiver<S> {
-    fn receipt(&self, received_ns: u64, message: &[u8]) {
+    /// The sink, told when the kernel received what it is about to get.
+    fn sink(&self) -> RefMut<'_, S> {
         let mut sink = self.sink.borrow_mut();
+        if let Some(stamp) = &self.stamp {
+            sink.kernel_receipt(stamp.get());
+        }
+        sink
+    }
+
+    fn receipt(&self, received_ns: u64, message: &[u8]) {
+        let mut sink = self.sink();
         sink.receipt(self.subscriber, received_ns, message);
         sink.batch_end();
     }
@@ -139,7 +157,7 @@ impl<S: Sink + 'static> Receiver<S> {
 
     /// Hands out the whole messages at the start of `bytes` and tells how many bytes they took.
     fn messages(&self, bytes: &[u8], received_ns: u64) -> usize {
-        let mut sink = self.sink.borrow_mut();
+        let mut sink = self.sink();
         let mut at = 0;
         loop {
             match next_message(&bytes[at..], MAX_MESSAGE_BYTES) {
