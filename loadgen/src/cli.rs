@@ -31,7 +31,7 @@ pub enum Command {
     Demo(DemoArguments),
     /// Say what this machine lacks or limits, and what it means for a run
     Doctor(DoctorArguments),
-    /// Draw the HTML report of a result
+    /// Draw the report of a result, or of several side by side
     Report(ReportArguments),
     /// Show a result in the terminal
     Show(ShowArguments),
@@ -163,6 +163,8 @@ pub enum ReportFormat {
     Html,
     /// For a pull request.
     Markdown,
+    /// Verdict, checks, sentences and figures, for programs.
+    Json,
     /// For a spreadsheet.
     Csv,
 }
@@ -170,8 +172,9 @@ pub enum ReportFormat {
 /// Flags of `lastmile show`.
 #[derive(Debug, Clone, Args)]
 pub struct ShowArguments {
-    /// The result to show
-    pub result: PathBuf,
+    /// The result to show; several are shown side by side
+    #[arg(required = true, value_name = "RESULT")]
+    pub results: Vec<PathBuf>,
 
     /// As Markdown
     #[arg(long)]

@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, result) in [
         ("first-light", sample::first_light()),
         ("a-minute", sample::a_minute()),
+        ("full", sample::full()),
         ("sweep", sample::sweep(60, 600)),
     ] {
         store::write(&folder.join(format!("{name}.json")), &result)?;

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod histogram;
 pub mod history;
 pub mod html;
+pub mod json;
 pub mod markdown;
 pub mod schema;
 pub mod statistics;

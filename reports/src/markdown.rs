@@ -30,10 +30,14 @@ pub fn render_report(report: &Report) -> String {
         }
         text.push('\n');
     }
+    for sentence in &report.summary {
+        let _ = writeln!(text, "- {}", escape(sentence));
+    }
+    text.push('\n');
     text.push_str(&table(&report.matrix));
     text.push('\n');
-    for sentence in &report.summary {
-        let _ = writeln!(text, "{}\n", escape(sentence));
+    if let Some(capacity) = &report.capacity {
+        let _ = writeln!(text, "**{}**\n\n{}", escape(&capacity.found.caption), table(&capacity.found));
     }
     details(&mut text, report);
     text
@@ -48,17 +52,20 @@ pub fn render_comparison(runs: &[Run<'_>]) -> String {
     for warning in &comparison.warnings {
         let _ = writeln!(text, "- {}", escape(warning));
     }
-    let _ = writeln!(text, "\n{}\n{}", table(&comparison.runs), table(&comparison.cases));
+    text.push('\n');
     for sentence in &comparison.sentences {
         let _ = writeln!(text, "- {}", escape(sentence));
     }
+    let _ = writeln!(text, "\n{}\n{}", table(&comparison.cases), table(&comparison.runs));
     text
 }
 
 /// What not everyone needs, folded away.
 fn details(text: &mut String, report: &Report) {
-    text.push_str("<details><summary>Stages, resources, environment and command</summary>\n\n");
-    for part in [&report.stages, &report.resources] {
+    text.push_str(
+        "<details><summary>Stages, connecting, resources, checks, environment and command</summary>\n\n",
+    );
+    for part in [&report.stages, &report.connecting, &report.resources, &report.health] {
         let _ = writeln!(text, "**{}**\n\n{}", escape(&part.caption), table(part));
     }
     for (name, value) in report.conditions.iter().chain(&report.environment) {
@@ -92,7 +99,7 @@ pub(crate) fn table(table: &Table) -> String {
     let cell = |row: usize, index: usize| {
         let cell = &table.rows[row].cells[index];
         let text = escape(&cell.text);
-        if cell.tone == Tone::Bad { format!("**{text}**") } else { text }
+        if matches!(cell.tone, Tone::Bad | Tone::Best) { format!("**{text}**") } else { text }
     };
     let mut lines: Vec<String> = vec!["|".to_owned(); table.rows.len() + 2];
     for index in 0..table.columns.len() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use lastmile_reports::schema::RunResult;
 use lastmile_reports::view::comparison::Run;
-use lastmile_reports::{csv, html, markdown, store, terminal};
+use lastmile_reports::{csv, html, json, markdown, store, terminal};
 
 use crate::cli::{ReportArguments, ReportFormat, ShowArguments};
 use crate::commands::terminal_options;
@@ -26,6 +26,8 @@ fn draw(results: &[RunResult], names: &[String], format: ReportFormat) -> String
     let runs: Vec<Run<'_>> = names.iter().zip(results).map(|(name, result)| Run { name, result }).collect();
     match (format, results) {
         (ReportFormat::Csv, _) => csv_of_all(results),
+        (ReportFormat::Json, [result]) => json::render(result),
+        (ReportFormat::Json, _) => json::render_comparison(&runs),
         (ReportFormat::Html, [result]) => html::render(result),
         (ReportFormat::Html, _) => html::render_comparison(&runs),
         (ReportFormat::Markdown, [result]) => markdown::render(result),
@@ -49,6 +51,7 @@ fn default_output(arguments: &ReportArguments) -> PathBuf {
     let ending = match arguments.format {
         ReportFormat::Html => "html",
         ReportFormat::Markdown => "md",
+        ReportFormat::Json => "json",
         ReportFormat::Csv => "csv",
     };
     // The argument parser demands at least one result.
@@ -56,15 +59,19 @@ fn default_output(arguments: &ReportArguments) -> PathBuf {
     first.with_file_name(format!("{name}.{ending}"))
 }
 
-/// A result as text for the terminal, or as Markdown.
+/// A result as text for the terminal, or as Markdown; several side by side.
 ///
 /// # Errors
-/// [`store::StoreError`] where the result can't be read.
+/// [`store::StoreError`] where a result can't be read.
 pub fn show(arguments: &ShowArguments) -> Result<String, store::StoreError> {
-    let result = store::read(&arguments.result)?;
-    Ok(if arguments.markdown {
-        markdown::render(&result)
-    } else {
-        terminal::render(&result, &terminal_options())
+    let results: Vec<RunResult> =
+        arguments.results.iter().map(|path| store::read(path)).collect::<Result<_, _>>()?;
+    let names: Vec<String> = arguments.results.iter().map(|path| path.display().to_string()).collect();
+    let runs: Vec<Run<'_>> = names.iter().zip(&results).map(|(name, result)| Run { name, result }).collect();
+    Ok(match (results.as_slice(), arguments.markdown) {
+        ([result], true) => markdown::render(result),
+        ([result], false) => terminal::render(result, &terminal_options()),
+        (_, true) => markdown::render_comparison(&runs),
+        (_, false) => terminal::render_comparison(&runs, &terminal_options()),
     })
 }

@@ -1,56 +1,59 @@
 //! Several results as one HTML file.
 
-use std::fmt::Write;
-
 use crate::view::comparison::{Comparison, Run};
 
 use super::escape::Text;
-use super::{SCRIPT, head, plots, section, sentences, tables, verdict_class};
+use super::page::{Header, Page, copyable, section};
+use super::{figure, forest, over_time, percentiles, tables};
 
 /// Draws runs side by side; the first is what the others are held against.
 pub fn render(runs: &[Run<'_>]) -> String {
     let comparison = Comparison::of(runs);
-    let mut html = String::with_capacity(256 * 1024);
-    head(&mut html, &comparison.title);
-    let _ = write!(
-        html,
-        "<header><p class=\"over\">lastmile</p><h1>{} runs compared</h1><p class=\"load\">{}</p>",
-        runs.len(),
-        Text(&comparison.title)
+    let mut page = Page::begin(&comparison.title);
+    page.header(&Header {
+        over: "lastmile",
+        moment: "",
+        heading: &format!("{} runs compared", runs.len()),
+        load: &comparison.title,
+    });
+    page.verdict(
+        comparison.verdict,
+        comparison.verdict.word(),
+        &comparison.verdict_reason,
+        &comparison.warnings,
     );
-    warnings(&mut html, &comparison);
-    sentences(&mut html, &comparison.sentences);
-    html.push_str("</header>");
-    section(&mut html, "runs", "Runs", &tables::table(&comparison.runs));
-    section(&mut html, "cases", "Cases", &tables::table(&comparison.cases));
+    page.sentences(&comparison.sentences);
+    page.end_of_header();
+    page.section("runs", "Runs", "", &tables::table(&comparison.runs));
+    let ratios = figure::figure(
+        &forest::render(&comparison.forest),
+        "Change against the first run, with bounds no narrower than the 95 % intervals of both runs allow. Where the \
+         whisker crosses the line of no change, the runs leave room for equality; filled points don't.",
+        None,
+    );
+    page.section("changes", "What changed", &comparison.forest.title, &ratios);
+    page.section("cases", "Cases", "", &tables::table(&comparison.cases));
     for (number, group) in comparison.groups.iter().enumerate() {
-        plots(&mut html, number, group, true);
-    }
-    let mut commands = String::new();
-    for (name, command) in &comparison.commands {
-        let _ = write!(
-            commands,
-            "<h3>{}</h3><pre tabindex=\"0\"><code>{}</code></pre>",
-            Text(name),
-            Text(command)
+        let of_curves = group.curves.iter().map(|curve| (curve.name.as_str(), curve.slot));
+        let of_seconds = group.p50_over_time.iter().map(|series| (series.name.as_str(), series.slot));
+        let content = format!(
+            "{}{}<h3>Latency over time <small>{}</small></h3>{}",
+            figure::legend(of_curves.chain(of_seconds)),
+            percentiles::percentiles(group),
+            Text(&group.heading),
+            over_time::latency(group)
+        );
+        let id = format!("case-{number}");
+        page.between(
+            Some((&id, &group.heading)),
+            &section(&id, "Latency by percentile", &group.heading, &content),
         );
     }
-    section(&mut html, "commands", "Commands", &commands);
-    let _ = writeln!(html, "</main><script>{SCRIPT}</script></body></html>");
-    html
-}
-
-/// How far to believe it.
-fn warnings(html: &mut String, comparison: &Comparison) {
-    let _ = write!(
-        html,
-        "<section class=\"verdict {}\" aria-label=\"Verdict\"><p><strong>{}</strong> {}</p><ul>",
-        verdict_class(comparison.verdict),
-        comparison.verdict.word(),
-        Text(&comparison.verdict_reason)
-    );
-    for warning in &comparison.warnings {
-        let _ = write!(html, "<li>{}</li>", Text(warning));
-    }
-    html.push_str("</ul></section>");
+    let commands: String = comparison
+        .commands
+        .iter()
+        .map(|(name, command)| format!("<h3>{}</h3>{}", Text(name), copyable("command", command)))
+        .collect();
+    page.section("commands", "Commands", "", &commands);
+    page.finish(None)
 }

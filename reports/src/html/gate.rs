@@ -1,15 +1,15 @@
 //! A gate as one HTML file: the decision, a forest plot of all intervals, and every pair as two dots.
 
-use std::fmt::Write;
-
+use crate::checks::Verdict;
 use crate::figures::short;
 use crate::gate::decision::{Judgement, Outcome};
 use crate::gate::schema::{GateResult, Role};
 use crate::gate::summary;
 
-use super::escape::Text;
+use super::figure::{figure, grid};
+use super::page::{Header, Page, copyable};
 use super::plot::{Axis, Margins, Plot, Tick};
-use super::{head, section, sentences, tables};
+use super::tables;
 
 /// Slots of the three roles in the plots of pairs.
 const BASE: usize = 0;
@@ -17,44 +17,29 @@ const CANDIDATE: usize = 1;
 
 /// Draws it.
 pub fn render(result: &GateResult) -> String {
-    let mut html = String::with_capacity(64 * 1024);
     let title = summary::title(result);
-    head(&mut html, &format!("{}: {title}", result.outcome.word()));
-    let _ = write!(
-        html,
-        "<header><p class=\"over\">lastmile gate <span>{}</span></p><h1>{}</h1><p class=\"load\">{}</p>",
-        Text(&result.started_at),
-        Text(&title),
-        Text(&summary::method(result))
-    );
-    decision(&mut html, result);
-    sentences(&mut html, &result.remarks);
-    html.push_str("</header>");
-    section(&mut html, "metrics", "Metrics", &tables::table(&summary::table(result)));
-    if result.judgements.iter().any(|judgement| judgement.interval.is_some()) {
-        section(&mut html, "forest", "How much worse, and how sure", &forest(result));
-        section(&mut html, "pairs", "Every pair", &pairs(result));
-    }
-    section(&mut html, "environment", "Reproduce", &environment(result));
-    html.push_str("</main></body></html>\n");
-    html
-}
-
-fn decision(html: &mut String, result: &GateResult) {
-    let class = match result.outcome {
-        Outcome::Pass => "valid",
-        Outcome::Inconclusive => "suspect",
-        Outcome::Invalid | Outcome::Regression => "invalid",
+    let mut page = Page::begin(&format!("{}: {title}", result.outcome.word()));
+    page.header(&Header {
+        over: "lastmile gate",
+        moment: &result.started_at,
+        heading: &title,
+        load: &summary::method(result),
+    });
+    let verdict = match result.outcome {
+        Outcome::Pass => Verdict::Valid,
+        Outcome::Inconclusive => Verdict::Suspect,
+        Outcome::Invalid | Outcome::Regression => Verdict::Invalid,
     };
-    let _ = write!(
-        html,
-        "<section class=\"verdict {class}\" aria-label=\"Decision\"><p><strong>{}</strong></p><ul>",
-        result.outcome.word()
-    );
-    for message in &result.messages {
-        let _ = write!(html, "<li>{}</li>", Text(message));
+    page.verdict(verdict, result.outcome.word(), "", &result.messages);
+    page.sentences(&result.remarks);
+    page.end_of_header();
+    page.section("metrics", "Metrics", "", &tables::table(&summary::table(result)));
+    if result.judgements.iter().any(|judgement| judgement.interval.is_some()) {
+        page.section("forest", "How much worse, and how sure", "", &forest(result));
+        page.section("pairs", "Every pair", "", &pairs(result));
     }
-    html.push_str("</ul></section>");
+    page.section("environment", "Reproduce", "", &environment(result));
+    page.finish(None)
 }
 
 /// Intervals below each other on one scale of change.
@@ -83,11 +68,10 @@ fn forest(result: &GateResult) -> String {
     for (index, row) in rows.iter().enumerate() {
         forest_row(&mut plot, index as f64 + 0.5, row, result);
     }
-    format!(
-        "<figure>{}<figcaption>Points are Hodges–Lehmann estimates, lines their 95 % intervals. Bars mark the change that \
-         is allowed, shades what pairs of equal builds differ by (the noise floor).</figcaption></figure>",
-        plot.finish("forest", "forest", "%", "Change of every metric with its interval")
-    )
+    let plot = plot.finish_still("rows", "Change of every metric with its interval");
+    let caption = "Points are Hodges–Lehmann estimates, lines their 95 % intervals. Bars mark the change that is allowed, \
+         shades what pairs of equal builds differ by (the noise floor). The figures are in the table above.";
+    figure(&plot, caption, None)
 }
 
 fn forest_row(plot: &mut Plot, y: f64, row: &Judgement, result: &GateResult) {
@@ -113,18 +97,14 @@ fn forest_row(plot: &mut Plot, y: f64, row: &Judgement, result: &GateResult) {
 
 /// Small multiples: base and candidate of every pair, joined.
 fn pairs(result: &GateResult) -> String {
-    let mut html = "<div class=\"multiples\">".to_owned();
-    for judgement in &result.judgements {
-        html.push_str(&pairs_of(judgement, result));
-    }
-    html.push_str(
-        "</div><p class=\"remark\">Each pair is a block of the base (circles) and one of the candidate (squares), measured next \
-         to each other in random order. Triangles are the base measured once more.</p>",
-    );
-    html
+    let plots: Vec<(String, String)> =
+        result.judgements.iter().filter_map(|judgement| pairs_of(judgement, result)).collect();
+    let caption = "Each pair is a block of the base (circles) and one of the candidate (squares), measured next to each \
+         other in random order. Triangles are the base measured once more.";
+    figure(&grid("multiples", &plots), caption, None)
 }
 
-fn pairs_of(judgement: &Judgement, result: &GateResult) -> String {
+fn pairs_of(judgement: &Judgement, result: &GateResult) -> Option<(String, String)> {
     const BASE_AGAIN: usize = 7;
     let metric = judgement.threshold.metric;
     let figures: Vec<(usize, Role, f64)> = result
@@ -137,7 +117,7 @@ fn pairs_of(judgement: &Judgement, result: &GateResult) -> String {
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     let space = ((high - low) * 0.1).max(high.abs() * 0.01);
     if !space.is_finite() || space <= 0.0 {
-        return String::new();
+        return None;
     }
     let last = figures.iter().map(|(pair, ..)| *pair).max().unwrap_or(0) + 1;
     let margins = Margins { top: 10.0, right: 10.0, bottom: 40.0, left: 62.0 };
@@ -173,16 +153,13 @@ fn pairs_of(judgement: &Judgement, result: &GateResult) -> String {
     }
     let protocol = result.cases.get(judgement.case).map_or("", |case| case.protocol.as_str());
     let title = format!("{protocol} {}, {}", metric.name(), metric.unit());
-    format!(
-        "<figure><h3>{}</h3>{}</figure>",
-        Text(&title),
-        plot.finish("dots", "dots", metric.unit(), &format!("{title}: base and candidate by pair"))
-    )
+    let words = format!("{title}: base and candidate by pair");
+    Some((title, plot.finish_still("third", &words)))
 }
 
 fn environment(result: &GateResult) -> String {
     let environment = &result.environment;
-    let mut html = format!("<pre tabindex=\"0\"><code>{}</code></pre>", Text(&result.reproduce));
+    let mut html = copyable("command", &result.reproduce);
     let build = |build: &crate::gate::schema::Build| {
         let parts = [Some(build.program.clone()), build.revision.clone(), build.version.clone()];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -1,15 +1,26 @@
 //! A result as one HTML file: no request to anywhere, readable without script, in the dark, on paper and on a phone.
+//!
+//! What other pages are made of is public: [`page`] the frame, [`figure`], [`tables`], [`plot`] with [`scale`] and
+//! [`ticks`], and the ready plots [`forest`] and [`ranges`]. [`page`] tells how.
 
 mod comparison;
 mod embed;
-mod escape;
+pub mod escape;
+pub mod figure;
+pub mod forest;
 pub mod gate;
-mod panels;
-mod plot;
-mod scale;
+mod heat;
+mod over_time;
+pub mod page;
+mod percentiles;
+pub mod plot;
+pub mod ranges;
+pub mod scale;
 mod sweep;
-mod tables;
+pub mod tables;
+pub mod ticks;
 pub mod trend;
+mod waterfall;
 
 use std::fmt::Write;
 
@@ -21,150 +32,168 @@ use crate::checks::Verdict;
 use crate::schema::RunResult;
 use crate::store;
 use crate::view::table::Table;
+use crate::view::terms::TERMS;
 use crate::view::{CheckLine, Group, Report};
 
 pub use comparison::render as render_comparison;
 use escape::Text;
-
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
+use page::{Header, Page, section, summary};
 
 /// Draws a result.
 pub fn render(result: &RunResult) -> String {
     let report = Report::of(result);
-    let mut html = String::with_capacity(256 * 1024);
-    head(&mut html, &format!("{}: {}", report.verdict.word(), report.title));
-    header(&mut html, &report);
-    body(&mut html, &report);
-    footer(&mut html, &report);
-    let _ = writeln!(
-        html,
-        "</main><script type=\"text/plain\" id=\"result\">{}</script><script>{SCRIPT}</script></body></html>",
-        embed::packed(&store::to_json(result))
-    );
-    html
-}
-
-/// The head, and the opening of the body.
-fn head(html: &mut String, title: &str) {
-    // Nothing may be loaded from anywhere: the file opens from a mail, and says the same on every machine. And no
-    // script but ours may run, should text of a result ever get past the escaping.
-    let policy = format!(
-        "default-src 'none'; style-src 'unsafe-inline'; script-src '{}'; img-src data:; base-uri 'none'; form-action 'none'",
-        embed::script_hash(SCRIPT)
-    );
-    let _ = write!(
-        html,
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\
-         <meta name=\"generator\" content=\"lastmile {version}\">\
-         <title>{title}</title><style>{STYLE}</style></head><body><main>",
-        version = env!("CARGO_PKG_VERSION"),
-        title = Text(title),
-    );
+    let mut page = Page::begin(&format!("{}: {}", report.verdict.word(), report.title));
+    header(&mut page, &report);
+    page.section("results", "Results", "", &tables::table(&report.matrix));
+    let (growth, has_several) = (growth(&report), report.groups.len() > 1);
+    if has_several {
+        growth_section(&mut page, &growth);
+        for (number, group) in report.groups.iter().enumerate() {
+            folded_group(&mut page, number, group);
+        }
+    } else {
+        let all: Vec<Panel> = report.groups.first().map_or_else(Vec::new, |group| panels(group, ""));
+        let (latency, others): (Vec<Panel>, Vec<Panel>) = all.into_iter().partition(|panel| panel.is_latency);
+        latency.iter().for_each(|panel| add(&mut page, panel));
+        growth_section(&mut page, &growth);
+        others.iter().for_each(|panel| add(&mut page, panel));
+    }
+    tables_at_the_end(&mut page, &report);
+    footer(&mut page, &report);
+    page.finish(Some(&store::to_json(result)))
 }
 
 /// Can I believe it, and what does it say.
-fn header(html: &mut String, report: &Report) {
+fn header(page: &mut Page, report: &Report) {
     let count = report.protocols.len();
     let protocols = if count == 1 { "protocol" } else { "protocols" };
-    let _ = write!(
-        html,
-        "<header><p class=\"over\">lastmile <span>{}</span></p><h1>From Redis publish to client receipt, over {count} {protocols}</h1>\
-         <p class=\"load\">{}</p>",
-        Text(&moment(&report.started_at)),
-        Text(&report.load),
-    );
-    let class = verdict_class(report.verdict);
-    let _ = write!(
-        html,
-        "<section class=\"verdict {class}\" aria-label=\"Verdict\"><p><strong>{}</strong> {}</p>",
-        report.verdict.word(),
-        Text(&report.verdict_reason)
-    );
-    if !report.objections.is_empty() {
-        html.push_str("<ul>");
-        for objection in &report.objections {
-            let _ = write!(
-                html,
-                "<li><b>{}</b>, {}: {}</li>",
-                Text(&objection.case),
-                Text(&objection.check),
-                Text(&objection.finding)
-            );
-        }
-        html.push_str("</ul>");
-    }
-    html.push_str("</section>");
-    sentences(html, &report.summary);
-    html.push_str("</header>");
+    page.header(&Header {
+        over: "lastmile",
+        moment: &moment(&report.started_at),
+        heading: &format!("From Redis publish to client receipt, over {count} {protocols}"),
+        load: &report.load,
+    });
+    let objections: Vec<String> = report
+        .objections
+        .iter()
+        .map(|objection| format!("{}, {}: {}", objection.case, objection.check, objection.finding))
+        .collect();
+    page.verdict(report.verdict, report.verdict.word(), &report.verdict_reason, &objections);
+    page.sentences(&report.summary);
+    page.end_of_header();
 }
 
-fn sentences(html: &mut String, sentences: &[String]) {
-    if sentences.is_empty() {
-        return;
-    }
-    html.push_str("<div class=\"summary\">");
-    for sentence in sentences {
-        let _ = write!(html, "<p>{}</p>", unbroken_names(sentence));
-    }
-    html.push_str("</div>");
+/// A panel of a group.
+struct Panel {
+    id: String,
+    heading: &'static str,
+    content: String,
+    /// It is about latency, and comes before what happens as the load grows.
+    is_latency: bool,
 }
 
-/// A sentence in which no line ends within a name such as wt-stream.
-fn unbroken_names(sentence: &str) -> String {
-    let word = |word: &str| {
-        if word.contains('-') { format!("<span>{}</span>", Text(word)) } else { Text(word).to_string() }
+fn add(page: &mut Page, panel: &Panel) {
+    page.between(Some((&panel.id, panel.heading)), &section(&panel.id, panel.heading, "", &panel.content));
+}
+
+/// All panels that a group feeds, in their order.
+fn panels(group: &Group, suffix: &str) -> Vec<Panel> {
+    let of_curves = group.curves.iter().map(|curve| (curve.name.as_str(), curve.slot));
+    let of_seconds = group.p50_over_time.iter().map(|series| (series.name.as_str(), series.slot));
+    let legend = figure::legend(of_curves.chain(of_seconds));
+    let connecting: Vec<_> = group.connecting.iter().collect();
+    let spread: Vec<_> = group.spread.iter().collect();
+    let slices: Vec<_> = group.slices.iter().collect();
+    let panel = |is_latency: bool, id: &str, heading: &'static str, content: Option<String>| {
+        content.map(|content| Panel { id: format!("{id}{suffix}"), heading, content, is_latency })
     };
-    sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    let curves = format!("{legend}{}", percentiles::percentiles(group));
+    [
+        panel(true, "percentiles", "Latency by percentile", Some(curves)),
+        panel(true, "heat", "Every delivery over time", heat::render(&group.heat, &group.by_doubling)),
+        panel(true, "legs", "Where the time goes", group.waterfall.as_ref().map(waterfall::render)),
+        panel(true, "seconds", "Latency over time", Some(format!("{legend}{}", over_time::latency(group)))),
+        panel(true, "rates", "Rate, planned against achieved", over_time::rates(&group.rates)),
+        panel(false, "spread", "Fan-out: from the first subscriber to the last", (!spread.is_empty()).then(|| {
+            ranges::render(
+                &spread,
+                "From planned time until the first, half, 99 % and the last of a message's subscribers had it: the \
+                 distance is what fan-out costs. Logarithmic, one scale for both.",
+            )
+        })),
+        panel(false, "connecting", "Connecting", (!connecting.is_empty()).then(|| {
+            ranges::render(&connecting, "Over the subscribers, logarithmic. A quantile needs as many subscribers as it needs publishes elsewhere.")
+        })),
+        panel(false, "usage", "Processor time and memory over time", over_time::resources(&group.resources)),
+        panel(false, "slices", "How much the slices differ", (!slices.is_empty()).then(|| {
+            ranges::render(
+                &slices,
+                "Each point is a slice on a fresh server, the line across is the whole case: what lies within the points' \
+                 reach of each other may be noise. Latencies on one logarithmic scale.",
+            )
+        })),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn body(html: &mut String, report: &Report) {
-    section(html, "results", "Results", &tables::table(&report.matrix));
-    if let Some(sweep) = &report.sweep {
-        let _ = write!(
-            html,
-            "<section class=\"group\" id=\"sweep\"><h2>As the load grows</h2>{}</section>",
-            sweep::render(sweep)
-        );
-    }
-    let several = report.groups.len() > 1;
-    for (number, group) in report.groups.iter().enumerate() {
-        plots(html, number, group, several);
-    }
-    let stages = format!(
-        "{}<p class=\"remark\">Latency counts from the moment a message was planned, service latency from the moment it \
-         was sent: a publisher that falls behind shows in the first and would hide in the second.</p>",
-        tables::table(&report.stages)
+/// The panels of one of several loads, folded where it is not the first.
+fn folded_group(page: &mut Page, number: usize, group: &Group) {
+    let id = format!("load-{number}");
+    let open = if number == 0 { " open" } else { "" };
+    let mut content = format!(
+        "<details class=\"load\" id=\"{id}\"{open}><summary><h2>{}</h2></summary>{}",
+        Text(&group.heading),
+        summary(&group.sentences)
     );
-    section(html, "stages", "Where the time goes", &stages);
-    let accounting = format!(
+    for panel in panels(group, &format!("-{number}")) {
+        content.push_str(&section(&panel.id, panel.heading, &group.heading, &panel.content));
+    }
+    content.push_str("</details>");
+    page.between(Some((&id, &group.heading)), &content);
+}
+
+/// Sweeps and searches.
+fn growth(report: &Report) -> String {
+    let mut content: String = report.sweeps.iter().map(sweep::render).collect();
+    if let Some(capacity) = &report.capacity {
+        content.push_str("<h3>Capacity</h3>");
+        content.push_str(&sweep::capacity(capacity));
+    }
+    content
+}
+
+fn growth_section(page: &mut Page, content: &str) {
+    if !content.is_empty() {
+        page.section("sweep", "As the load grows", "", content);
+    }
+}
+
+fn tables_at_the_end(page: &mut Page, report: &Report) {
+    let stages = format!(
+        "{}{}<p class=\"remark\">Latency counts from the moment a message was planned, service latency from the moment it \
+         was sent: a publisher that falls behind shows in the first and would hide in the second.</p>",
+        tables::table(&report.stages),
+        tables::table(&report.connecting),
+    );
+    page.section("stages", "From planned to receipt, in figures", "", &stages);
+    let mut accounting = format!(
         "{}<p class=\"remark\">expected = delivered + lost. A lost message is not late, so losses flatter the \
          percentiles beside them.</p>",
         tables::table(&report.accounting)
     );
-    section(html, "accounting", "Accounting", &accounting);
-    section(html, "resources", "Resources", &tables::table(&report.resources));
-    section(html, "checks", "Checks", &checks(&report.checks));
-}
-
-/// The plots of one group, under its name where there are several.
-fn plots(html: &mut String, number: usize, group: &Group, several: bool) {
-    let of_group = if several { format!(" <small>{}</small>", Text(&group.heading)) } else { String::new() };
-    let _ = write!(html, "<section class=\"group\" id=\"group-{number}\">");
-    let _ = write!(html, "<h2>Latency by percentile{of_group}</h2>");
-    if several {
-        sentences(html, &group.sentences);
+    if !report.errors.is_empty() {
+        accounting.push_str("<h3>Errors</h3><ul class=\"errors\">");
+        for (case, text, count) in &report.errors {
+            let _ = write!(accounting, "<li><b>{}</b>, {count}×: {}</li>", Text(case), Text(text));
+        }
+        accounting.push_str("</ul>");
     }
-    html.push_str(&panels::legend(group));
-    html.push_str(&panels::percentiles(group));
-    let _ = write!(html, "<h3>Latency over time{of_group}</h3>{}</section>", panels::over_time(group));
-}
-
-fn section(html: &mut String, id: &str, heading: &str, content: &str) {
-    let _ = write!(html, "<section id=\"{id}\"><h2>{heading}</h2>{content}</section>");
+    page.section("accounting", "Accounting", "", &accounting);
+    page.section("resources", "Resources", "", &tables::table(&report.resources));
+    let health = if report.health.columns.len() > 1 { tables::table(&report.health) } else { String::new() };
+    page.section("checks", "Self-checks", "", &format!("{}{health}", checks(&report.checks)));
 }
 
 fn checks(checks: &[CheckLine]) -> String {
@@ -190,23 +219,38 @@ fn checks(checks: &[CheckLine]) -> String {
 }
 
 /// How to get the same again, and what the words mean.
-fn footer(html: &mut String, report: &Report) {
-    let mut content = format!(
-        "<h3>Command</h3><pre tabindex=\"0\"><code>{}</code></pre><p class=\"remark\">seed {}</p>",
-        Text(&report.command),
-        Text(&report.seed)
-    );
+fn footer(page: &mut Page, report: &Report) {
+    let mut content = format!("<h3>Command</h3>{}", page::copyable("command", &report.command));
     let _ = write!(content, "<h3>Conditions</h3>{}", tables::facts(&report.conditions));
     let _ = write!(content, "<h3>Machine and versions</h3>{}", tables::facts(&report.environment));
-    section(html, "environment", "Environment", &content);
+    let lines: Vec<String> = report
+        .environment
+        .iter()
+        .chain(&report.conditions)
+        .map(|(name, value)| format!("{name}: {value}"))
+        .chain([format!("command: {}", report.command)])
+        .collect();
+    let _ = write!(
+        content,
+        "<details class=\"plain\"><summary>As text, to copy</summary>{}</details>",
+        page::copyable("environment", &lines.join("\n"))
+    );
+    page.section("environment", "Environment", "", &content);
     let mut terms = "<dl class=\"terms\">".to_owned();
+    let general = TERMS.iter().map(|(name, meaning)| ((*name).to_owned(), (*meaning).to_owned()));
+    let mut all: Vec<(String, String)> = general.collect();
     for (name, meaning) in
-        definitions(&[&report.matrix, &report.accounting, &report.stages, &report.resources])
+        definitions(&[&report.matrix, &report.accounting, &report.stages, &report.resources, &report.health])
     {
+        if !all.iter().any(|(other, _)| *other == name) {
+            all.push((name, meaning));
+        }
+    }
+    for (name, meaning) in all {
         let _ = write!(terms, "<dt>{}</dt><dd>{}</dd>", Text(&name), Text(&meaning));
     }
     terms.push_str("</dl>");
-    section(html, "terms", "Terms", &terms);
+    page.section("terms", "Terms", "", &terms);
 }
 
 /// Every column once, with what it means.
@@ -223,14 +267,6 @@ fn definitions(tables: &[&Table]) -> Vec<(String, String)> {
         }
     }
     definitions
-}
-
-fn verdict_class(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Valid => "valid",
-        Verdict::Suspect => "suspect",
-        Verdict::Invalid => "invalid",
-    }
 }
 
 /// A time for people; as it is where it is none.

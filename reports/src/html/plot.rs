@@ -3,6 +3,11 @@
 //!
 //! Every line keeps its values in its coordinates, to a hundredth of a pixel: what the script shows on hovering is
 //! read back from there through the scales told in `data-` attributes.
+//!
+//! To draw a plot: [`Plot::new`] with its size, [`Margins`] and an [`Axis`] each way; axes from [`super::ticks`]; then
+//! for each series [`Plot::open_series`], its lines, bands and markers, [`Plot::close_series`]; at last
+//! [`Plot::finish`] for a plot whose values the script shall show, or [`Plot::finish_still`] for one whose parts tell
+//! their values in a `<title>`. What belongs to a series is shown and hidden by its name all over the page.
 
 use std::fmt::Write;
 
@@ -41,6 +46,7 @@ impl Axis {
 }
 
 /// A plot being drawn.
+#[derive(Debug)]
 pub struct Plot {
     width: f64,
     height: f64,
@@ -109,7 +115,26 @@ impl Plot {
             coordinate(bottom),
             coordinate(right)
         );
-        self.note(f64::midpoint(left, right), self.height - 5.0, "middle", name);
+        if !name.is_empty() {
+            self.note(f64::midpoint(left, right), self.height - 5.0, "middle", name);
+        }
+    }
+
+    /// The name of a row, to the left of the drawing area; coloured as its series.
+    pub fn row_label(&mut self, y: f64, name: &str) {
+        let (left, _) = self.x.range();
+        let _ = write!(
+            self.body,
+            "<text class=\"row\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            coordinate(left - 10.0),
+            coordinate(y + 4.0),
+            Text(name)
+        );
+    }
+
+    /// SVG as it is; whoever calls has escaped all text in it.
+    pub fn raw(&mut self, svg: &str) {
+        self.body.push_str(svg);
     }
 
     fn label(&mut self, x: f64, y: f64, anchor: &str, text: &str) {
@@ -154,6 +179,38 @@ impl Plot {
         let _ = write!(self.body, "<g class=\"series s{slot}\" data-name=\"{}\">", Text(name));
     }
 
+    /// As [`Plot::open_series`], for what the others are read against: a floor, a plan.
+    pub fn open_reference(&mut self, slot: Option<usize>, name: &str) {
+        let slot = slot.map_or_else(String::new, |slot| format!(" s{slot}"));
+        let _ = write!(self.body, "<g class=\"series reference{slot}\" data-name=\"{}\">", Text(name));
+    }
+
+    /// An interval as a whisker.
+    pub fn whisker(&mut self, x: f64, low: f64, high: f64) {
+        let _ = write!(
+            self.body,
+            "<path class=\"whisker\" d=\"M{0} {1}h8m-4 0V{2}m-4 0h8\"/>",
+            coordinate(self.x.place(x) - 4.0),
+            coordinate(self.y.place(low)),
+            coordinate(self.y.place(high))
+        );
+    }
+
+    /// A line up at a value, of the series that is open, with words that show on resting the pointer there.
+    pub fn flag(&mut self, x: f64, letter: &str, words: &str) {
+        let (bottom, top) = self.y.range();
+        let x = coordinate(self.x.place(x));
+        let _ = write!(
+            self.body,
+            "<g class=\"flag\"><title>{}</title><path d=\"M{x} {}V{}\"/><text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text></g>",
+            Text(words),
+            coordinate(bottom),
+            coordinate(top),
+            coordinate(top - 2.0),
+            Text(letter)
+        );
+    }
+
     /// Closes the group.
     pub fn close_series(&mut self) {
         self.body.push_str("</g>");
@@ -190,9 +247,15 @@ impl Plot {
 
     /// A marker of the slot's shape, with words that show on resting the pointer there even without script.
     pub fn marker(&mut self, slot: usize, x: f64, y: f64, words: &str) {
+        self.marker_of(slot, x, y, words, true);
+    }
+
+    /// As [`Plot::marker`], filled or hollow.
+    pub fn marker_of(&mut self, slot: usize, x: f64, y: f64, words: &str, is_filled: bool) {
         let _ = write!(
             self.body,
-            "<g class=\"marker\" transform=\"translate({} {})\"><title>{}</title>{}</g>",
+            "<g class=\"marker{}\" transform=\"translate({} {})\"><title>{}</title>{}</g>",
+            if is_filled { "" } else { " hollow" },
             coordinate(self.x.place(x)),
             coordinate(self.y.place(y)),
             Text(words),
@@ -237,6 +300,17 @@ impl Plot {
         }
     }
 
+    /// The finished SVG of a plot that the script does not read values from: its parts have titles instead.
+    pub fn finish_still(self, class: &str, title: &str) -> String {
+        format!(
+            "<svg class=\"plot still {class}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">{}</svg>",
+            self.width,
+            self.height,
+            Text(title),
+            self.body
+        )
+    }
+
     /// The finished SVG. The title is what a screen reader says; kind, unit and the scales tell the script how to
     /// read values back.
     pub fn finish(self, class: &str, kind: &str, unit: &str, title: &str) -> String {
@@ -254,6 +328,22 @@ impl Plot {
             scale(&self.y),
             self.body
         )
+    }
+}
+
+/// Space to the left of rows with these names.
+pub fn row_margin<'a>(names: impl Iterator<Item = &'a str>) -> f64 {
+    let longest = names.map(|name| name.chars().count()).max().unwrap_or(0);
+    (longest as f64 * 7.6 + 18.0).clamp(50.0, 190.0)
+}
+
+/// The shape of a named point, the first, the second, …: a second cue beside its place.
+pub fn point_shape(index: usize) -> &'static str {
+    match index {
+        0 => "<circle class=\"hollow\" r=\"3.6\"/>",
+        1 => "<circle r=\"4\"/>",
+        2 => "<path d=\"M0 -5L4.6 0L0 5L-4.6 0Z\"/>",
+        _ => "<path class=\"bar-point\" d=\"M0 -6V6\"/>",
     }
 }
 
@@ -278,7 +368,7 @@ pub fn swatch(slot: usize) -> String {
 }
 
 /// A coordinate to a hundredth of a pixel, without needless zeros.
-fn coordinate(value: f64) -> String {
+pub fn coordinate(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

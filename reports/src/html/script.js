@@ -1,6 +1,6 @@
 'use strict';
 // Adds to a page that is complete without it: values on hovering, protocols switched on and off, linear scale, zoom on
-// time, files to save. Values are read back from the coordinates of the lines, so nothing is told twice.
+// time, files to save, words explained where they stand. Values are read back from the coordinates of the lines, so nothing is told twice.
 (() => {
   const make = (tag, attributes = {}, ...children) => {
     const element = document.createElement(tag);
@@ -34,7 +34,7 @@
 
   // ---- a plot and its values -----------------------------------------------------------------------------------
   const pairs = /([ML])(-?[\d.]+) (-?[\d.]+)/g;
-  const plots = [...document.querySelectorAll('svg.plot')].map((element) => {
+  const plots = [...document.querySelectorAll('svg.plot[data-kind]')].map((element) => {
     const [x, y] = [element.dataset.x.split(' '), element.dataset.y.split(' ')];
     const [[x0, x1, left, right], [y0, y1, bottom, top]] = [x, y].map((scale) => scale.slice(0, 4).map(Number));
     const [xLog, yLog] = [x, y].map((scale) => scale[4] === 'log');
@@ -58,13 +58,18 @@
         const [px, py] = marker.getAttribute('transform').match(/-?[\d.]+/g).map(Number);
         return { marker, at: value(px, py) };
       });
+      plot.whiskers = [...element.querySelectorAll('.whisker')].map((path) => {
+        const [, px, low, high] = path.getAttribute('d').match(/^M([\d.]+) ([\d.]+)h8m-4 0V([\d.]+)/).map(Number);
+        return { path, low: value(px + 4, low), high: value(px + 4, high) };
+      });
       plot.series = [...element.querySelectorAll('.series:not(.end)')].map((group) => ({
-        group, name: group.dataset.name, points: plot.shapes.find(({ path, closed }) => !closed && path.parentNode === group).points,
-      }));
+        group, name: group.dataset.name, points: plot.shapes.find(({ path, closed }) => !closed && path.parentNode === group)?.points ?? [],
+      })).filter(({ points }) => points.length);
     };
     return plot;
   });
 
+  const isTime = ({ kind }) => kind === 'seconds' || kind === 'heat';
   const redraw = (plot) => {
     plot.read();
     const inside = ([x]) => x >= plot.x[0] - 1e-9 && x <= plot.x[1] + 1e-9;
@@ -85,8 +90,17 @@
       marker.style.display = inside(at) ? '' : 'none';
       marker.setAttribute('transform', `translate(${plot.place(...at).map((place) => place.toFixed(2)).join(' ')})`);
     }
-    if (plot.yLog) redrawAxis(plot, 'y');
-    if (plot.kind === 'seconds') redrawAxis(plot, 'x');
+    for (const { path, low, high } of plot.whiskers) {
+      const [[x, from], [, to]] = [plot.place(...low), plot.place(...high)];
+      path.setAttribute('d', `M${x - 4} ${from}h8m-4 0V${to}m-4 0h8`);
+    }
+    for (const cells of plot.element.querySelectorAll('.cells')) {
+      const seconds = Number(cells.dataset.seconds);
+      const rows = cells.viewBox.baseVal.height;
+      cells.setAttribute('viewBox', `${plot.x[0] / seconds} 0 ${(plot.x[1] - plot.x[0]) / seconds} ${rows}`);
+    }
+    if (plot.yLog && plot.kind !== 'heat') redrawAxis(plot, 'y');
+    if (isTime(plot)) redrawAxis(plot, 'x');
     redrawEnds(plot);
   };
 
@@ -120,8 +134,8 @@
   const redrawEnds = (plot) => {
     const ends = [...plot.element.querySelectorAll('.end')];
     const placed = ends.map((end) => {
-      const { points } = plot.series.find(({ name }) => name === end.dataset.name);
-      const [x, y] = plot.place(...points.at(-1).at);
+      const points = plot.series.find(({ name }) => name === end.dataset.name)?.points;
+      const [x, y] = points ? plot.place(...points.at(-1).at) : [0, 0];
       return { end, x, y, row: y };
     }).filter(({ end }) => !end.classList.contains('off')).sort((a, b) => a.y - b.y);
     placed.forEach((entry, index) => { if (index) entry.row = Math.max(entry.y, placed[index - 1].row + 15); });
@@ -143,7 +157,9 @@
     }
     return Math.abs(points[low].at[0] - x) <= Math.abs(points[high].at[0] - x) ? points[low] : points[high];
   };
-  const linked = (plot) => (plot.kind === 'seconds' ? plots.filter((other) => other.kind === 'seconds' && other.element.closest('.pair') === plot.element.closest('.pair')) : [plot]);
+  // Plots over the same seconds: those of one load, or of one case in a comparison.
+  const scope = ({ element }) => element.closest('details.load') ?? element.closest('section[id^="case-"]') ?? document;
+  const linked = (plot) => (isTime(plot) ? plots.filter((other) => isTime(other) && scope(other) === scope(plot)) : [plot]);
 
   const mark = (plot, x) => {
     plot.cross ??= plot.element.appendChild(svg('path', { class: 'cross' }));
@@ -152,37 +168,66 @@
   };
   const unmark = (plot) => { for (const other of linked(plot)) other.cross?.removeAttribute('d'); tip.hidden = true; };
 
-  const show = (plot, x, clientX, clientY) => {
+  const levels = ['any', '0.1 %', '1 %', '4 %', '10 %', '25 %'];
+  // The share of a cell, as far as its shade tells it.
+  const cellAt = (plot, x, y) => {
+    const cells = plot.element.querySelector('.cells');
+    const { height: rows } = cells.viewBox.baseVal;
+    const column = Math.floor(x / Number(cells.dataset.seconds));
+    const row = Math.floor(((y - plot.top) / (plot.bottom - plot.top)) * rows);
+    if (row < 0 || row >= rows) return null;
+    const [low, high] = plot.yFull;
+    const edge = (index) => low * (high / low) ** (1 - index / rows);
+    plot.runs ??= [...cells.children].map((path) => ({ level: Number(path.getAttribute('class').slice(1)),
+      runs: [...path.getAttribute('d').matchAll(/M(\d+) (\d+)\.5h(\d+)/g)].map((run) => run.slice(1).map(Number)) }));
+    const found = plot.runs.find(({ runs }) => runs.some(([from, at, length]) => at === row && column >= from && column < from + length));
+    return { range: `${time(edge(row + 1))} to ${time(edge(row))}`, share: found ? (found.level ? `from ${levels[found.level]}` : 'any') : 'none' };
+  };
+  const place = (clientX, clientY) => {
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    const beside = clientX + 16 + box.width > innerWidth - 8 ? clientX - 16 - box.width : clientX + 16;
+    tip.style.left = `${Math.max(8, beside) + scrollX}px`;
+    tip.style.top = `${Math.max(8, Math.min(clientY, innerHeight - box.height - 8)) + scrollY}px`;
+  };
+
+  const show = (plot, x, clientX, clientY, y) => {
     plot.read();
+    if (isTime(plot)) x = Math.round(x);
+    if (plot.kind === 'heat') {
+      for (const other of linked(plot)) mark(other, x);
+      const cell = y === undefined ? null : cellAt(plot, x, y);
+      const { name } = plot.element.querySelector('.series').dataset;
+      tip.replaceChildren(make('b', {}, `${name}, second ${x}`));
+      if (cell) tip.append(make('div', {}, `${cell.range}: ${cell.share} of the deliveries`));
+      return place(clientX, clientY);
+    }
     const shown = plot.series.filter(({ group }) => !group.classList.contains('off'));
     const values = shown.map(({ name, group, points }) => ({ name, group, at: nearest(points, x).at }))
       .filter(({ at }) => plot.kind !== 'nines' || x <= at[0] + 0.02);
-    if (plot.kind === 'seconds') x = Math.round(x);
     // A sweep has values only at the loads that were run.
     if (plot.kind === 'load' && values.length) x = values[0].at[0];
     values.sort((a, b) => b.at[1] - a.at[1]);
     for (const other of linked(plot)) mark(other, x);
     tip.replaceChildren(make('b', {}, { nines: percentile, seconds: (second) => `second ${second}`, load: (load) => `at ${threeDigits(load)}` }[plot.kind](x)));
     for (const { name, group, at } of values) {
-      const slot = [...group.classList].find((word) => /^s\d/.test(word));
+      const slot = [...group.classList].find((word) => /^s\d/.test(word)) ?? '';
       tip.append(make('div', { class: slot }, make('i'), make('span', {}, name), make('em', {}, words[plot.unit](at[1]))));
     }
-    tip.hidden = false;
-    const box = tip.getBoundingClientRect();
-    const beside = clientX + 16 + box.width > innerWidth - 8 ? clientX - 16 - box.width : clientX + 16;
-    tip.style.left = `${Math.max(8, beside) + scrollX}px`;
-    tip.style.top = `${Math.min(clientY, innerHeight - box.height - 8) + scrollY}px`;
+    place(clientX, clientY);
   };
 
-  const under = (plot, event) => {
+  const inside = (plot, event) => {
     const box = plot.element.getBoundingClientRect();
-    return plot.xAt(((event.clientX - box.left) / box.width) * plot.element.viewBox.baseVal.width);
+    const scale = plot.element.viewBox.baseVal.width / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
   };
+  const under = (plot, event) => plot.xAt(inside(plot, event)[0]);
 
   for (const plot of plots) {
     const { element } = plot;
     let from = null;
-    element.addEventListener('pointermove', (event) => show(plot, under(plot, event), event.clientX, event.clientY));
+    element.addEventListener('pointermove', (event) => show(plot, under(plot, event), event.clientX, event.clientY, inside(plot, event)[1]));
     element.addEventListener('pointerleave', () => unmark(plot));
     element.setAttribute('tabindex', '0');
     element.addEventListener('blur', () => unmark(plot));
@@ -191,13 +236,13 @@
       if (event.key === 'Escape') unmark(plot);
       if (!direction) return;
       event.preventDefault();
-      const step = { nines: 0.05, seconds: 1 }[plot.kind] ?? (plot.x[1] - plot.x[0]) / 20;
+      const step = { nines: 0.05, seconds: 1, heat: 1 }[plot.kind] ?? (plot.x[1] - plot.x[0]) / 20;
       plot.at = Math.min(plot.x[1], Math.max(plot.x[0], (plot.at ?? plot.x[0]) + direction * step));
       const box = element.getBoundingClientRect();
       const px = plot.place(plot.at, plot.yFull[1])[0] / element.viewBox.baseVal.width;
       show(plot, plot.at, box.left + px * box.width, box.top + box.height / 3);
     });
-    if (plot.kind !== 'seconds') continue;
+    if (!isTime(plot)) continue;
     element.addEventListener('pointerdown', (event) => { if (event.pointerType === 'mouse') from = under(plot, event); });
     addEventListener('pointerup', (event) => {
       if (from === null) return;
@@ -210,32 +255,53 @@
   const zoom = (plot, range) => { unmark(plot); for (const other of linked(plot)) { other.x = range ?? other.xFull; redraw(other); } };
 
   // ---- switches ------------------------------------------------------------------------------------------------
-  for (const group of document.querySelectorAll('.group')) {
-    const own = plots.filter(({ element }) => group.contains(element));
-    const legend = group.querySelector('.legend');
+  // A name is switched all over the page, in every legend and every plot.
+  const toggles = [];
+  const turn = (name, off) => {
+    for (const part of document.querySelectorAll('.plot .series')) if (part.dataset.name === name) part.classList.toggle('off', off);
+    for (const toggle of toggles) if (toggle.dataset.name === name) toggle.setAttribute('aria-pressed', String(!off));
+    for (const plot of plots) if (plot.element.querySelector('.end')) { plot.read(); redrawEnds(plot); }
+  };
+  for (const legend of document.querySelectorAll('.legend')) {
     legend.setAttribute('aria-label', 'Lines: switch on and off');
     for (const entry of legend.children) {
       const { name } = entry.dataset;
-      const toggle = button('', (element) => {
-        const off = element.getAttribute('aria-pressed') === 'true';
-        element.setAttribute('aria-pressed', String(!off));
-        for (const plot of own) {
-          for (const part of plot.element.querySelectorAll('.series')) if (part.dataset.name === name) part.classList.toggle('off', off);
-          redraw(plot);
-        }
-      }, { 'aria-pressed': 'true' });
+      const toggle = button('', (element) => turn(name, element.getAttribute('aria-pressed') === 'true'), { 'aria-pressed': 'true', 'data-name': name });
       toggle.append(...entry.childNodes);
       entry.append(toggle);
-    }
-    legend.after(make('div', { class: 'tools' }, button('Linear scale', (element) => {
-      const linear = element.getAttribute('aria-pressed') !== 'true';
-      element.setAttribute('aria-pressed', String(linear));
-      for (const plot of own.filter(({ yLog }) => yLog)) { plot.linear = linear; redraw(plot); }
-    }, { 'aria-pressed': 'false' })));
-    if (own.some(({ kind }) => kind === 'seconds')) {
-      group.querySelector('.pair')?.parentNode.querySelector('figcaption').append(make('span', { class: 'hint' }, ' Drag across a plot to look closer, double-click to see all.'));
+      toggles.push(toggle);
     }
   }
+
+  // ---- words where they stand ----------------------------------------------------------------------------------
+  // What explains itself on resting the pointer does so at once, on touch too.
+  for (const element of document.querySelectorAll('[title]')) {
+    element.dataset.words = element.title;
+    element.setAttribute('aria-description', element.title);
+    element.removeAttribute('title');
+  }
+  const explained = (event) => {
+    if (!(event.target instanceof Element)) return null;
+    const titled = event.target.closest('[data-words], svg.plot :has(> title)');
+    return titled && (titled.dataset.words ?? titled.querySelector(':scope > title').textContent);
+  };
+  document.addEventListener('pointerover', (event) => {
+    const text = explained(event);
+    if (!text || event.target.closest('svg.plot[data-kind]')) return;
+    tip.replaceChildren(make('div', { class: 'words' }, text));
+    place(event.clientX, event.clientY + 14);
+  });
+  document.addEventListener('pointerout', (event) => { if (explained(event)) tip.hidden = true; });
+  for (const title of document.querySelectorAll('svg.plot.still title')) {
+    // The tip says it; the browser would say it once more, later.
+    title.parentNode.addEventListener('pointerenter', () => { title.remove(); }, { once: true });
+    title.parentNode.dataset.words = title.textContent;
+  }
+  const openTarget = () => { const target = location.hash && document.getElementById(location.hash.slice(1)); if (target?.tagName === 'DETAILS') target.open = true; };
+  addEventListener('hashchange', openTarget);
+  openTarget();
+  const folded = [...document.querySelectorAll('details.load:not([open])')];
+  addEventListener('beforeprint', () => folded.forEach((load) => { load.open = true; }));
 
   // ---- files ---------------------------------------------------------------------------------------------------
   const save = (blob, name) => {
@@ -263,7 +329,7 @@
   const standalone = (element) => {
     const copy = element.cloneNode(true);
     copy.querySelectorAll('.cross').forEach((cross) => cross.remove());
-    const names = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'opacity', 'font-size', 'font-weight', 'font-family', 'display'];
+    const names = ['fill', 'fill-opacity', 'stroke', 'stroke-opacity', 'shape-rendering', 'stroke-width', 'stroke-dasharray', 'opacity', 'font-size', 'font-weight', 'font-family', 'display'];
     const [from, to] = [[element, ...element.querySelectorAll(':not(.cross)')], [copy, ...copy.querySelectorAll('*')]];
     from.forEach((original, index) => {
       const style = getComputedStyle(original);
@@ -288,18 +354,28 @@
   };
   for (const figure of document.querySelectorAll('figure')) {
     const number = [...document.querySelectorAll('figure')].indexOf(figure) + 1;
+    const logs = plots.filter(({ element, yLog, kind }) => yLog && kind !== 'heat' && figure.contains(element));
     const visible = () => [...figure.querySelectorAll('svg.plot')].filter((element) => element.getClientRects().length > 0);
     const each = (act) => visible().forEach((element, index) => act(standalone(element), `lastmile-plot-${number}${visible().length > 1 ? '-' + (index + 1) : ''}`));
-    figure.querySelector('figcaption').after(make('div', { class: 'tools' },
+    const scale = button('Linear scale', (element) => {
+      const linear = element.getAttribute('aria-pressed') !== 'true';
+      element.setAttribute('aria-pressed', String(linear));
+      for (const plot of logs) { plot.linear = linear; redraw(plot); }
+    }, { 'aria-pressed': 'false' });
+    if (plots.some((plot) => isTime(plot) && figure.contains(plot.element))) {
+      figure.querySelector('figcaption').append(make('span', { class: 'hint' }, ' Drag across a plot to look closer at a time, double-click to see all.'));
+    }
+    figure.querySelector('figcaption').after(make('div', { class: 'tools' }, ...(logs.length ? [scale] : []),
       button('Save SVG', () => each((plot, name) => save(new Blob([plot.text], { type: 'image/svg+xml' }), `${name}.svg`))),
       button('Save PNG', () => each((plot, name) => savePng(plot, `${name}.png`)))));
   }
-  for (const pre of document.querySelectorAll('pre')) {
-    const copy = button('Copy command', async () => {
+  for (const pre of document.querySelectorAll('pre[data-copy]')) {
+    const label = `Copy ${pre.dataset.copy}`;
+    const copy = button(label, async () => {
       try { await navigator.clipboard.writeText(pre.textContent); copy.textContent = 'Copied'; } catch {
         getSelection().selectAllChildren(pre); copy.textContent = 'Selected, press Ctrl-C';
       }
-      setTimeout(() => { copy.textContent = 'Copy command'; }, 2000);
+      setTimeout(() => { copy.textContent = label; }, 2000);
     });
     pre.after(make('div', { class: 'tools' }, copy));
   }

@@ -1,70 +1,89 @@
-//! The load sweep as small multiples.
+//! Load sweeps and searches for capacity: figures over the load, as small multiples.
 
 use std::fmt::Write;
 
-use crate::figures::{bytes, fixed, plain, short, time_us};
+use crate::figures::plain;
+use crate::view::capacity::{CapacityCurve, CapacityView};
 use crate::view::sweep::{Quantity, Sweep, SweepPanel};
 
-use super::panels::{legend_of, vertical_ticks};
+use super::escape::Text;
+use super::figure::{figure, grid, legend};
 use super::plot::{Axis, Margins, Plot, Tick};
-use super::scale::{labelled, linear_ticks, logarithmic_ticks};
+use super::tables;
+use super::ticks::{axis_from_zero, load_ticks, text, time_ticks, unit};
 
 /// Loads that lie further apart than this get a logarithmic axis.
 const LOGARITHMIC_FROM: f64 = 10.0;
 
-/// All panels, with one legend.
+const MARGINS: Margins = Margins { top: 16.0, right: 14.0, bottom: 44.0, left: 58.0 };
+const SIZE: (f64, f64) = (380.0, 240.0);
+
+/// All panels of a sweep, with one legend.
 pub fn render(sweep: &Sweep) -> String {
     let names =
         sweep.panels.iter().flat_map(|panel| &panel.lines).map(|line| (line.name.as_str(), line.slot));
-    let mut html = legend_of(names);
-    html.push_str("<figure><div class=\"multiples\">");
-    for panel in &sweep.panels {
-        let _ = write!(html, "<div><h3>{}</h3>{}</div>", panel.title, plot(sweep, panel));
+    let plots: Vec<(String, String)> =
+        sweep.panels.iter().map(|panel| (panel.title.to_owned(), plot(sweep, panel))).collect();
+    let heading = if sweep.heading.is_empty() {
+        String::new()
+    } else {
+        format!("<h3>Over {}, at {}</h3>", sweep.name, Text(&sweep.heading))
+    };
+    let caption = "Both latencies share one logarithmic scale; all other figures start at zero. A line marked K is the \
+        knee of its protocol: the first load at which p99 is three times that of the lowest load and stays so, a reliable \
+        protocol loses, or the planned rate is not reached. A load whose publishes don't resolve a quantile has no point \
+        there. The values are in the results table.";
+    heading + &legend(names) + &figure(&grid("multiples", &plots), caption, None) + &knees(sweep)
+}
+
+fn knees(sweep: &Sweep) -> String {
+    if sweep.knees.is_empty() {
+        return String::new();
     }
-    html.push_str(
-        "</div><figcaption>Both latencies share one logarithmic scale; all other figures start at zero. A load whose \
-         publishes don't resolve a quantile has no point there. The values are in the results table.</figcaption></figure>",
-    );
+    let mut html = "<ul class=\"knees\">".to_owned();
+    for knee in &sweep.knees {
+        let _ = write!(
+            html,
+            "<li><b>{}</b> from {} on: {}</li>",
+            Text(&knee.name),
+            plain(knee.load),
+            Text(&knee.why)
+        );
+    }
+    html.push_str("</ul>");
     html
 }
 
-fn plot(sweep: &Sweep, panel: &SweepPanel) -> String {
-    let loads = panel.lines.iter().flat_map(|line| line.points.iter().map(|(load, _)| *load));
+/// The axis of loads.
+fn horizontal(loads: impl Iterator<Item = f64>) -> Axis {
     let (low, high) = bounds(loads);
-    let x =
-        if high / low >= LOGARITHMIC_FROM { Axis::Logarithmic(low, high) } else { Axis::Linear(0.0, high) };
+    if high / low >= LOGARITHMIC_FROM { Axis::Logarithmic(low, high) } else { Axis::Linear(0.0, high) }
+}
+
+fn plot(sweep: &Sweep, panel: &SweepPanel) -> String {
+    let x = horizontal(panel.lines.iter().flat_map(|line| line.points.iter().map(|(load, _)| *load)));
     let (ticks, y) = vertical(sweep, panel);
-    let margins = Margins { top: 10.0, right: 14.0, bottom: 44.0, left: 58.0 };
-    let mut plot = Plot::new(380.0, 240.0, margins, x, y);
+    let mut plot = Plot::new(SIZE.0, SIZE.1, MARGINS, x, y);
     plot.vertical_axis(&ticks);
-    plot.horizontal_axis(&horizontal(x), sweep.name);
+    plot.horizontal_axis(&load_ticks(x), sweep.name);
+    let is_p99 = panel.title.ends_with("p99");
     for line in &panel.lines {
-        plot.open_series(line.slot, &line.name);
+        if line.is_floor {
+            plot.open_reference(Some(line.slot), &line.name);
+        } else {
+            plot.open_series(line.slot, &line.name);
+        }
         plot.line(std::slice::from_ref(&line.points));
-        for (load, value) in &line.points {
+        for (load, value) in line.points.iter().filter(|_| !line.is_floor) {
             let words = format!("{} at {}: {}", line.name, plain(*load), text(panel.quantity, *value));
             plot.marker(line.slot, *load, *value, &words);
         }
+        for knee in sweep.knees.iter().filter(|knee| is_p99 && knee.name == line.name) {
+            plot.flag(knee.load, "K", &format!("knee of {}: {}", knee.name, knee.why));
+        }
         plot.close_series();
     }
-    let unit = match panel.quantity {
-        Quantity::Latency | Quantity::Cost => "time",
-        Quantity::Bytes => "bytes",
-        Quantity::Percent => "percent",
-        Quantity::PerSecond => "count",
-    };
-    plot.finish("third", "load", unit, panel.title)
-}
-
-fn horizontal(axis: Axis) -> Vec<Tick> {
-    let ticks = match axis {
-        Axis::Linear(_, high) => linear_ticks(high, 6),
-        Axis::Logarithmic(low, high) => {
-            let inside = |tick: &f64| *tick >= low * 0.999 && *tick <= high * 1.001;
-            labelled(&logarithmic_ticks(low, high), 7).into_iter().filter(inside).collect()
-        }
-    };
-    ticks.into_iter().map(|tick| (tick, brief(tick))).collect()
+    plot.finish("third", "load", unit(panel.quantity), panel.title)
 }
 
 fn vertical(sweep: &Sweep, panel: &SweepPanel) -> (Vec<Tick>, Axis) {
@@ -73,18 +92,10 @@ fn vertical(sweep: &Sweep, panel: &SweepPanel) -> (Vec<Tick>, Axis) {
     };
     if panel.quantity == Quantity::Latency {
         let alike = sweep.panels.iter().filter(|other| other.quantity == Quantity::Latency);
-        let (ticks, (low, high)) = vertical_ticks(alike.flat_map(values), 7);
+        let (ticks, (low, high)) = time_ticks(alike.flat_map(values), 7);
         return (ticks, Axis::Logarithmic(low, high));
     }
-    let (_, largest) = bounds(values(panel).into_iter());
-    let ticks = linear_ticks(largest, 5);
-    // One step beyond the largest value, so that no line runs along the upper edge.
-    let step = ticks.get(1).copied().unwrap_or(largest);
-    let top = (largest / step).ceil() * step;
-    let labels = linear_ticks(top, 6)
-        .into_iter()
-        .map(|tick| (tick, if tick > 0.0 { trimmed(&text(panel.quantity, tick)) } else { "0".to_owned() }));
-    (labels.collect(), Axis::Linear(0.0, top))
+    axis_from_zero(panel.quantity, bounds(values(panel).into_iter()).1, 5)
 }
 
 fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
@@ -93,47 +104,45 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if high > 0.0 { (low, high) } else { (1.0, 1.0) }
 }
 
-fn text(quantity: Quantity, value: f64) -> String {
-    match quantity {
-        Quantity::Latency | Quantity::Cost => time_us(value),
-        Quantity::Bytes => bytes(value),
-        Quantity::Percent => format!("{} %", short(value)),
-        Quantity::PerSecond => brief(value),
-    }
-}
-
-/// A figure without the zeros that a tick does not need: `25 µs`, `0.05 %`.
-fn trimmed(figure: &str) -> String {
-    let (number, unit) = figure.split_once(' ').unwrap_or((figure, ""));
-    let number =
-        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
-    if unit.is_empty() { number.to_owned() } else { format!("{number} {unit}") }
-}
-
-/// A count in as few letters as an axis has room for: `500`, `20k`, `1.5M`.
-fn brief(value: f64) -> String {
-    let (scale, symbol) = match value {
-        large if large >= 1e6 => (1e6, "M"),
-        large if large >= 1e4 => (1e3, "k"),
-        _ => (1.0, ""),
+/// Searches for capacity: what was found, and the latency over the rates tried.
+pub fn capacity(view: &CapacityView) -> String {
+    let points = || view.curves.iter().flat_map(|curve| &curve.points);
+    let latencies = points().flat_map(|point| [point.p50_us, point.p99_us]).flatten();
+    let (ticks, (low, high)) = time_ticks(latencies, 8);
+    let x = horizontal(points().map(|point| point.rate));
+    let draw = |title: &str, is_p99: bool| {
+        let mut plot = Plot::new(470.0, 290.0, MARGINS, x, Axis::Logarithmic(low, high));
+        plot.vertical_axis(&ticks);
+        plot.horizontal_axis(&load_ticks(x), "planned messages a second");
+        for curve in &view.curves {
+            capacity_curve(&mut plot, curve, is_p99);
+        }
+        (title.to_owned(), plot.finish("half", "load", "time", title))
     };
-    let scaled = value / scale;
-    let text = if scaled.fract().abs() < 1e-9 { fixed(scaled, 0) } else { short(scaled) };
-    format!("{text}{symbol}")
+    let plots = [draw("Latency, p50", false), draw("Latency, p99", true)];
+    let names = view.curves.iter().map(|curve| (curve.name.as_str(), curve.slot));
+    let caption = "Every rate that the search tried; hollow points broke the objective, the line marked C is the highest \
+        rate that kept it and was confirmed. Both on one logarithmic scale.";
+    tables::table(&view.found) + &legend(names) + &figure(&grid("pair", &plots), caption, Some(&view.steps))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loads_are_told_briefly() {
-        assert_eq!(brief(500.0), "500");
-        assert_eq!(brief(5_000.0), "5,000");
-        assert_eq!(brief(20_000.0), "20k");
-        assert_eq!(brief(1_500_000.0), "1.50M");
-        assert_eq!(trimmed("25.0 µs"), "25 µs");
-        assert_eq!(trimmed("0.0500 %"), "0.05 %");
-        assert_eq!(trimmed("250"), "250");
+fn capacity_curve(plot: &mut Plot, curve: &CapacityCurve, is_p99: bool) {
+    let points: Vec<(f64, f64, bool)> = curve
+        .points
+        .iter()
+        .filter_map(|point| Some((point.rate, if is_p99 { point.p99_us } else { point.p50_us }?, point.kept)))
+        .filter(|(_, value_us, _)| value_us.is_finite() && *value_us > 0.0)
+        .collect();
+    plot.open_series(curve.slot, &curve.name);
+    plot.line(&[points.iter().map(|(rate, value_us, _)| (*rate, *value_us)).collect()]);
+    for (rate, value_us, kept) in &points {
+        let objective = if *kept { "kept" } else { "broken" };
+        let value = text(Quantity::Latency, *value_us);
+        let words = format!("{} at {} msg/s: {value}, objective {objective}", curve.name, plain(*rate));
+        plot.marker_of(curve.slot, *rate, *value_us, &words, *kept);
     }
+    if let Some(rate) = curve.rate.filter(|_| is_p99) {
+        plot.flag(rate, "C", &format!("capacity of {}: {} msg/s", curve.name, plain(rate)));
+    }
+    plot.close_series();
 }

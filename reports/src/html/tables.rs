@@ -7,6 +7,9 @@ use crate::view::table::{Cell, Column, Table, Tone};
 use super::escape::Text;
 use super::plot::swatch;
 
+/// Columns of a table that is as wide as it needs, and not as the page.
+const MOST_SMALL: usize = 9;
+
 /// A table that scrolls sideways within itself where the page is narrow.
 pub fn table(table: &Table) -> String {
     debug_assert!(table.is_rectangular(), "{}", table.caption);
@@ -14,8 +17,10 @@ pub fn table(table: &Table) -> String {
     // A region that scrolls must be reachable by keyboard and have a name.
     let _ = write!(
         html,
-        "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{caption}\"><table><caption>{caption}</caption><thead>",
-        caption = Text(&table.caption)
+        "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{caption}\"><table{small}><caption>{caption}</caption><thead>",
+        caption = Text(&table.caption),
+        // Few columns spread over the whole page would be far from each other.
+        small = if table.columns.len() <= MOST_SMALL { " class=\"small\"" } else { "" }
     );
     if table.has_groups() {
         html.push_str("<tr class=\"groups\">");
@@ -77,6 +82,7 @@ fn cell(html: &mut String, index: usize, cell: &Cell, column: &Column, starts_gr
         Tone::Quiet => " quiet",
         Tone::Absent => " absent",
         Tone::Bad => " bad",
+        Tone::Best => " best",
     };
     let remark =
         cell.remark.as_ref().map_or_else(String::new, |remark| format!(" title=\"{}\"", Text(remark)));

@@ -1,31 +1,29 @@
 //! A history as one HTML page: every series with its levels, and where they changed.
 
-use std::fmt::Write;
-
 use crate::figures::short;
 use crate::gate::summary::signed;
 use crate::history::{Change, Series, changes_table, method, short_revision};
 use crate::statistics::Sensitivity;
 
 use super::escape::Text;
+use super::figure::{figure, grid};
+use super::page::{Header, Page};
 use super::plot::{Axis, Margins, Plot, Tick};
-use super::{head, section, tables};
+use super::tables;
 
 /// Draws it.
 pub fn render(title: &str, series: &[Series], sensitivity: Sensitivity) -> String {
     let changes: Vec<Change<'_>> = series.iter().flat_map(|series| series.changes(sensitivity)).collect();
     let worse = changes.iter().filter(|change| change.is_worse()).count();
-    let mut html = String::with_capacity(64 * 1024);
-    head(&mut html, &format!("lastmile history: {title}"));
+    let mut page = Page::begin(&format!("lastmile history: {title}"));
     let runs = series.iter().map(|series| series.points.len()).max().unwrap_or(0);
-    let _ = write!(
-        html,
-        "<header><p class=\"over\">lastmile history</p><h1>{}</h1><p class=\"load\">{} series, up to {runs} runs each; {} \
-         changes of level, {worse} for the worse</p></header>",
-        Text(title),
+    let load = format!(
+        "{} series, up to {runs} runs each; {} changes of level, {worse} for the worse",
         series.len(),
-        changes.len(),
+        changes.len()
     );
+    page.header(&Header { over: "lastmile history", moment: "", heading: title, load: &load });
+    page.end_of_header();
     let found = if changes.is_empty() {
         format!("<p class=\"none\">No series changed its level. {}.</p>", Text(&method(sensitivity)))
     } else {
@@ -35,30 +33,28 @@ pub fn render(title: &str, series: &[Series], sensitivity: Sensitivity) -> Strin
             Text(&method(sensitivity))
         )
     };
-    section(&mut html, "changes", "Changes", &found);
+    page.section("changes", "Changes", "", &found);
     for (number, group) in
         series.chunk_by(|left, right| left.case == right.case && left.machine == right.machine).enumerate()
     {
         let first = &group[0];
-        let mut plots = "<div class=\"multiples\">".to_owned();
-        for series in group {
-            plots.push_str(&plot(series, &changes));
-        }
-        plots.push_str("</div>");
-        let heading = format!("{} <small>machine {}</small>", Text(&first.case), Text(&first.machine));
-        section(&mut html, &format!("series-{number}"), &heading, &plots);
+        let plots: Vec<(String, String)> = group.iter().filter_map(|series| plot(series, &changes)).collect();
+        let machine = format!("machine {}", first.machine);
+        let caption = "One point a run in their order; lines are the means of levels, labels below the first revisions of \
+             a new one.";
+        let content = figure(&grid("multiples", &plots), caption, None);
+        page.section(&format!("series-{number}"), &first.case, &machine, &content);
     }
-    html.push_str("</main></body></html>\n");
-    html
+    page.finish(None)
 }
 
 /// One series: its points, the means of its levels, and a line where they change.
-fn plot(series: &Series, changes: &[Change<'_>]) -> String {
+fn plot(series: &Series, changes: &[Change<'_>]) -> Option<(String, String)> {
     let values = || series.points.iter().map(|point| point.value);
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     let space = ((high - low) * 0.12).max(high.abs() * 0.02);
     if !space.is_finite() || space <= 0.0 {
-        return String::new();
+        return None;
     }
     let last = series.points.len();
     let margins = Margins { top: 10.0, right: 10.0, bottom: 40.0, left: 62.0 };
@@ -95,11 +91,7 @@ fn plot(series: &Series, changes: &[Change<'_>]) -> String {
     plot.line(&levels.collect::<Vec<_>>());
     plot.close_series();
     let told: Vec<String> = of_series.iter().filter_map(|change| change.point.change()).map(signed).collect();
-    let told =
-        if told.is_empty() { String::new() } else { format!(" <small>{}</small>", Text(&told.join(", "))) };
-    format!(
-        "<figure><h3>{}{told}</h3>{}</figure>",
-        Text(&series.metric),
-        plot.finish("trend", "trend", "", &format!("{} of {} by run", series.metric, series.case))
-    )
+    let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
+    let words = format!("{} of {} by run", series.metric, series.case);
+    Some((format!("{}{told}", series.metric), plot.finish_still("third", &words)))
 }

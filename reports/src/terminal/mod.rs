@@ -210,6 +210,7 @@ impl Paint {
             Tone::Plain => text.to_owned(),
             Tone::Quiet | Tone::Absent => self.code("2", text),
             Tone::Bad => self.code("1;31", text),
+            Tone::Best => self.code("1", text),
         }
     }
 

@@ -6,12 +6,13 @@
 use crate::checks::{self, Verdict};
 use crate::figures::{self, fixed, time_us, whole};
 use crate::schema::{CaseResult, RunResult};
-use crate::statistics::{Distribution, Interval};
+use crate::statistics::{self, Distribution, Interval};
 
 use super::Group;
+use super::forest::{Forest, ForestRow};
 use super::loads::Load;
 use super::series::{self, Curve, TimeSeries};
-use super::style::SLOTS;
+use super::style::COLOURS;
 use super::table::{Cell, Column, Row, Table};
 
 /// What holds for every comparison of stored results.
@@ -42,6 +43,8 @@ pub struct Comparison {
     pub warnings: Vec<String>,
     /// What differs, in plain sentences.
     pub sentences: Vec<String>,
+    /// The differences with their intervals.
+    pub forest: Forest,
     /// The runs of each case below each other.
     pub cases: Table,
     /// The plots of each case, a line for each run.
@@ -80,6 +83,7 @@ impl Comparison {
             runs: runs_table(runs, verdict),
             warnings: unlike.into_iter().chain([MADE_ONCE.to_owned()]).collect(),
             sentences: sentences(&cases, &names),
+            forest: forest(&cases, &names),
             cases: cases_table(&cases, &names),
             groups: cases.iter().map(|(name, measured)| group(name, measured, &names)).collect(),
             commands: runs.iter().map(|run| (run.name.to_owned(), run.result.command.clone())).collect(),
@@ -89,7 +93,7 @@ impl Comparison {
 
 /// The style slot of a run.
 fn slot(run: usize) -> usize {
-    run % SLOTS
+    run % COLOURS
 }
 
 /// Every case with the runs that have it, in the order they first appear.
@@ -175,7 +179,7 @@ struct Ratio {
 impl Ratio {
     fn of(base: &Measured<'_>, other: &Measured<'_>, quantile: f64) -> Option<Self> {
         let figures = |measured: &Measured<'_>| -> Option<(f64, Interval)> {
-            let interval = measured.distribution.interval_us(quantile, series::samples(measured.case))?;
+            let interval = series::interval_us(measured.case, &measured.distribution, quantile)?;
             Some((measured.distribution.quantile_us(quantile)?, interval)).filter(|_| interval.low_us > 0.0)
         };
         let ((base_us, base), (other_us, other)) = (figures(base)?, figures(other)?);
@@ -183,6 +187,21 @@ impl Ratio {
             value: other_us / base_us,
             low: other.low_us / base.high_us,
             high: other.high_us / base.low_us,
+        })
+    }
+
+    /// Of the mean cost over the slices of each run; slices of different runs are no pairs, so each run's own interval
+    /// counts. `None` with fewer than three slices a run.
+    fn of_slices(base: &Measured<'_>, other: &Measured<'_>, figure: OfSlice) -> Option<Self> {
+        let costs = |measured: &Measured<'_>| -> Vec<f64> {
+            measured.case.slices.iter().filter_map(figure).filter(|cost| *cost > 0.0).collect()
+        };
+        let (base, other) =
+            (statistics::mean_interval(&costs(base))?, statistics::mean_interval(&costs(other))?);
+        Some(Self {
+            value: other.value / base.value,
+            low: other.low / base.high,
+            high: other.high / base.low,
         })
     }
 
@@ -238,6 +257,47 @@ fn sentences(cases: &[(String, Vec<Measured<'_>>)], runs: &[&str]) -> Vec<String
     }
     sentences
 }
+
+/// Every difference of every case, with the interval that it rests on.
+fn forest(cases: &[(String, Vec<Measured<'_>>)], runs: &[&str]) -> Forest {
+    let mut rows = Vec::new();
+    for (name, measured) in cases {
+        let Some((base, others)) = measured.split_first().filter(|(base, _)| base.run == 0) else { continue };
+        for other in others {
+            let run = if runs.len() > 2 { format!(" in {}", runs[other.run]) } else { String::new() };
+            let quantiles = [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9")].into_iter();
+            let latencies =
+                quantiles.filter_map(|(quantile, what)| Some((what, Ratio::of(base, other, quantile)?)));
+            let costs = COSTS
+                .into_iter()
+                .filter_map(|(what, figure)| Some((what, Ratio::of_slices(base, other, figure)?)));
+            rows.extend(latencies.chain(costs).map(|(what, ratio)| ForestRow {
+                name: format!("{name}, {what}{run}"),
+                slot: slot(other.run),
+                ratio: ratio.value,
+                low: ratio.low,
+                high: ratio.high,
+                dots: Vec::new(),
+                remark: ratio.text().replacen(" (", " % (", 1),
+            }));
+        }
+    }
+    let title = match runs {
+        [base, other] => format!("{other} against {base}"),
+        [base, ..] => format!("Every run against {base}"),
+        [] => String::new(),
+    };
+    Forest { title, sides: ("less", "more"), threshold: None, rows }
+}
+
+/// One figure of a slice.
+type OfSlice = fn(&crate::schema::SliceSummary) -> Option<f64>;
+
+/// Costs whose slices tell how much they vary.
+const COSTS: [(&str, OfSlice); 2] = [
+    ("server CPU", |slice| slice.server_cpu_us_per_delivery),
+    ("server memory", |slice| slice.server_rss_bytes_per_connection),
+];
 
 fn cases_table(cases: &[(String, Vec<Measured<'_>>)], runs: &[&str]) -> Table {
     let against = runs.first().copied().unwrap_or_default();
@@ -316,6 +376,7 @@ fn group(name: &str, measured: &[Measured<'_>], runs: &[&str]) -> Group {
         publishes: measured.iter().map(|one| series::samples(one.case)).min().unwrap_or(0),
         p50_over_time: over_time(|point| point.p50_us),
         p99_over_time: over_time(|point| point.p99_us),
+        ..Group::default()
     }
 }
 

@@ -72,9 +72,10 @@ impl Loads {
         Self(loads)
     }
 
-    /// The cases of each load, in the order of their loads.
-    pub fn groups<'a>(&self, result: &'a RunResult) -> Vec<(Load, Vec<&'a CaseResult>)> {
-        let members = |load: &Load| result.cases.iter().filter(|case| Load::of(case) == *load).collect();
+    /// The places of each load's cases in the result, in the order of their loads.
+    pub fn groups(&self, result: &RunResult) -> Vec<(Load, Vec<usize>)> {
+        let has = |load: &Load, index: &usize| Load::of(&result.cases[*index]) == *load;
+        let members = |load: &Load| (0..result.cases.len()).filter(|index| has(load, index)).collect();
         self.0.iter().map(|load| (load.clone(), members(load))).collect()
     }
 

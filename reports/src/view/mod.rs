@@ -1,24 +1,37 @@
 //! What a report says: verdict, sentences, tables and series, computed once from a result. Terminal, Markdown and
 //! HTML draw the same view, so they can't disagree.
 
+pub mod capacity;
 pub mod comparison;
+pub mod forest;
+mod health;
+pub mod heat;
 pub mod loads;
+pub mod over_time;
+pub mod ranges;
 pub mod series;
 pub mod style;
 mod summary;
 pub mod sweep;
 pub mod table;
 mod tables;
+pub mod terms;
+pub mod waterfall;
 
 use crate::checks::{self, Check, Outcome, Verdict};
 use crate::figures::{bytes, percent, plain, whole};
 use crate::schema::{CaseResult, RunResult};
 use crate::statistics::Distribution;
 
+use capacity::CapacityView;
+use heat::HeatMap;
 use loads::Loads;
+use over_time::{Rates, TimePanel};
+use ranges::Ranges;
 use series::{Curve, Span, TimeSeries};
 use sweep::Sweep;
 use table::Table;
+use waterfall::Waterfall;
 
 /// Everything a report of one run says.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,16 +54,24 @@ pub struct Report {
     pub matrix: Table,
     /// How far the latencies of each case reach.
     pub spans: Vec<Span>,
-    /// What happens as the load grows, where the result has a sweep.
-    pub sweep: Option<Sweep>,
+    /// What happens as the load grows, where the result has sweeps.
+    pub sweeps: Vec<Sweep>,
+    /// What a search for capacity found.
+    pub capacity: Option<CapacityView>,
     /// The plots, one group for each load.
     pub groups: Vec<Group>,
     /// What became of every expected delivery.
     pub accounting: Table,
     /// Where the time goes.
     pub stages: Table,
+    /// Connecting in figures.
+    pub connecting: Table,
     /// What it costs.
     pub resources: Table,
+    /// What the checks found in figures, beside their limits.
+    pub health: Table,
+    /// Errors by case, text and count.
+    pub errors: Vec<(String, String, u64)>,
     /// Every check, its rule and how many cases it holds for.
     pub checks: Vec<CheckLine>,
     /// Machine and versions, as name and value.
@@ -91,8 +112,8 @@ pub struct CheckLine {
     pub outcome: String,
 }
 
-/// The plots of the cases under one load.
-#[derive(Debug, Clone, PartialEq)]
+/// The plots of the cases under one load. What the results don't feed is empty.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Group {
     /// What sets the load apart; empty where the result has only one.
     pub heading: String,
@@ -106,26 +127,53 @@ pub struct Group {
     pub p50_over_time: Vec<TimeSeries>,
     /// The 99th percentile of each second.
     pub p99_over_time: Vec<TimeSeries>,
+    /// Latencies over time by magnitude, one map a case.
+    pub heat: Vec<HeatMap>,
+    /// The share of all deliveries in each doubling of the latency: name, slot, and doubling with its share.
+    pub by_doubling: Vec<(String, usize, Vec<(i16, f64)>)>,
+    /// Where the time goes.
+    pub waterfall: Option<Waterfall>,
+    /// Messages planned, published and arrived over time, one entry a case.
+    pub rates: Vec<Rates>,
+    /// How a message spreads over its subscribers.
+    pub spread: Vec<Ranges>,
+    /// How long connecting takes.
+    pub connecting: Vec<Ranges>,
+    /// Processor time and memory over time.
+    pub resources: Vec<TimePanel>,
+    /// How much the slices differ.
+    pub slices: Vec<Ranges>,
 }
 
 impl Report {
-    /// Computes the view of a result.
+    /// Computes the view of a result. Floors come last: they are what the others are read against.
     pub fn of(result: &RunResult) -> Self {
+        let mut ordered = result.clone();
+        ordered.cases.sort_by_key(|case| case.floor);
+        let result = &ordered;
         let loads = Loads::of(result);
         let found = checks::judge(result);
         let verdict = checks::verdict(result, &found);
         let objections = objections(result, &loads, &found);
+        let distributions: Vec<Distribution> = result.cases.iter().map(series::distribution).collect();
         let groups: Vec<Group> = loads
             .groups(result)
             .into_iter()
-            .map(|(load, cases)| group(loads.distinction(&load), &cases))
+            .map(|(load, cases)| {
+                let members = cases.iter().map(|index| (&result.cases[*index], &distributions[*index]));
+                group(loads.distinction(&load), &members.collect::<Vec<_>>())
+            })
             .collect();
+        let sweeps = Sweep::all_of(result);
         // With several loads each group has its own sentences; a head with all of them would be read by nobody.
         let summary = match groups.as_slice() {
             [only] => only.sentences.clone(),
-            many => summary_of_many(result, many),
+            many => summary_of_many(result, many, &sweeps),
         };
         let (protocols, load) = (protocols(result), loads.shared());
+        let errors = result.cases.iter().flat_map(|case| {
+            case.errors.iter().map(|(text, count)| (loads.name_of(case), text.clone(), *count))
+        });
         Self {
             title: title(&protocols, &load),
             protocols,
@@ -134,13 +182,17 @@ impl Report {
             verdict_reason: verdict_reason(result, &found, objections.len()),
             objections,
             summary,
-            matrix: tables::matrix(result),
+            matrix: tables::matrix(result, &tables::Intervals::of(result, &distributions)),
             spans: result.cases.iter().filter_map(|case| series::span(loads.name_of(case), case)).collect(),
-            sweep: Sweep::of(result),
+            sweeps,
+            capacity: CapacityView::of(result),
             groups,
             accounting: tables::accounting(result),
             stages: tables::stages(result),
+            connecting: tables::connecting(result),
             resources: tables::resources(result),
+            health: health::table(result, &found),
+            errors: errors.collect(),
             checks: found.iter().map(|check| check_line(check, result.cases.len())).collect(),
             environment: environment(result),
             conditions: conditions(result),
@@ -170,30 +222,37 @@ fn title(protocols: &[String], load: &str) -> String {
 }
 
 /// The plots and sentences of the cases under one load.
-fn group(heading: String, cases: &[&CaseResult]) -> Group {
-    let distributions: Vec<Distribution> = cases.iter().map(|case| series::distribution(case)).collect();
-    let measured: Vec<_> = cases.iter().copied().zip(&distributions).collect();
+fn group(heading: String, measured: &[(&CaseResult, &Distribution)]) -> Group {
+    let cases: Vec<&CaseResult> = measured.iter().map(|(case, _)| *case).collect();
+    let of_each = |figure: fn(&crate::schema::TimelinePoint) -> Option<f64>| -> Vec<TimeSeries> {
+        cases.iter().filter_map(|case| series::over_time(case, figure)).collect()
+    };
+    let doublings = cases
+        .iter()
+        .map(|case| (case.protocol.clone(), style::slot(&case.protocol), heat::by_doubling(case)));
     Group {
         heading,
-        sentences: summary::sentences(&measured),
+        sentences: summary::sentences(measured),
         curves: measured
             .iter()
             .filter_map(|(case, distribution)| series::curve(case, distribution))
             .collect(),
         publishes: cases.iter().map(|case| series::samples(case)).min().unwrap_or(0),
-        p50_over_time: cases
-            .iter()
-            .filter_map(|case| series::over_time(case, |point| point.p50_us))
-            .collect(),
-        p99_over_time: cases
-            .iter()
-            .filter_map(|case| series::over_time(case, |point| point.p99_us))
-            .collect(),
+        p50_over_time: of_each(|point| point.p50_us),
+        p99_over_time: of_each(|point| point.p99_us),
+        heat: cases.iter().filter_map(|case| HeatMap::of(case)).collect(),
+        by_doubling: doublings.filter(|(_, _, shares)| !shares.is_empty()).collect(),
+        waterfall: Waterfall::of(&cases),
+        rates: cases.iter().filter_map(|case| Rates::of(case)).collect(),
+        spread: ranges::spread(&cases),
+        connecting: ranges::connecting(&cases),
+        resources: over_time::resources(&cases),
+        slices: ranges::slices(&cases),
     }
 }
 
 /// The head of a result with several loads, or none.
-fn summary_of_many(result: &RunResult, groups: &[Group]) -> Vec<String> {
+fn summary_of_many(result: &RunResult, groups: &[Group], sweeps: &[Sweep]) -> Vec<String> {
     let expected: u64 = result.cases.iter().map(|case| case.accounting.expected).sum();
     let lost: u64 = result.cases.iter().map(|case| case.accounting.lost).sum();
     if groups.is_empty() {
@@ -209,7 +268,21 @@ fn summary_of_many(result: &RunResult, groups: &[Group]) -> Vec<String> {
             percent(lost, expected)
         )
     };
-    vec![format!("{} cases under {} loads.", result.cases.len(), groups.len()), losses]
+    let mut sentences = vec![format!("{} cases under {} loads. {losses}", result.cases.len(), groups.len())];
+    for sweep in sweeps {
+        let held = if sweep.heading.is_empty() { String::new() } else { format!("At {}: ", sweep.heading) };
+        let knees: Vec<String> = sweep
+            .knees
+            .iter()
+            .map(|knee| format!("{} from {} {} on ({})", knee.name, plain(knee.load), sweep.name, knee.why))
+            .collect();
+        sentences.push(if knees.is_empty() {
+            format!("{held}No protocol is overloaded at any number of {} that was run.", sweep.name)
+        } else {
+            format!("{held}Overloaded are {}.", knees.join("; "))
+        });
+    }
+    sentences
 }
 
 fn verdict_reason(result: &RunResult, checks: &[Check], objections: usize) -> String {
@@ -283,6 +356,8 @@ fn environment(result: &RunResult) -> Vec<(String, String)> {
     ];
     facts.extend(environment.git_revision.iter().map(|revision| ("revision".to_owned(), revision.clone())));
     facts.extend(environment.versions.iter().cloned());
+    facts.push(("started".to_owned(), result.started_at.clone()));
+    facts.push(("seed".to_owned(), result.seed.to_string()));
     facts.retain(|(_, value)| !value.is_empty());
     facts
 }

@@ -2,9 +2,14 @@
 
 /// Slots for protocols that are not known by name, after those that are.
 const OTHERS: std::ops::Range<usize> = 9..12;
+/// Slots for variants of a known protocol, two for each: its colour, other dashes and markers.
+const VARIANTS: std::ops::Range<usize> = 12..12 + 2 * OTHERS.start;
 
 /// How many slots renderers must be able to draw.
-pub const SLOTS: usize = OTHERS.end;
+pub const SLOTS: usize = VARIANTS.end;
+
+/// Slots whose colours all differ, for what is no protocol: runs, builds.
+pub const COLOURS: usize = OTHERS.end;
 
 /// The style slot of a protocol. What is known keeps its slot for ever, so that reports can be laid side by side;
 /// variants of one family are neighbours in colour.
@@ -21,9 +26,18 @@ pub fn slot(protocol: &str) -> usize {
         "tcp" => 8,
         other => {
             let sum: usize = other.bytes().map(usize::from).sum();
-            OTHERS.start + sum % OTHERS.len()
+            match other.split_once('+').map(|(base, _)| slot(base)) {
+                Some(base) if base < OTHERS.start => VARIANTS.start + 2 * base + sum % 2,
+                _ => OTHERS.start + sum % OTHERS.len(),
+            }
         }
     }
+}
+
+/// Whether a protocol encrypts, for results that don't say.
+pub fn is_encrypted(protocol: &str) -> bool {
+    let base = protocol.split('+').next().unwrap_or_default();
+    base.starts_with("wt") || base.starts_with("wss") || base.ends_with("-tls")
 }
 
 /// Whether a protocol promises to deliver every message once and in order.
@@ -41,8 +55,17 @@ mod tests {
         for (index, protocol) in known.iter().enumerate() {
             assert_eq!(slot(protocol), index);
         }
-        assert!(OTHERS.contains(&slot("ws+msgpack")));
+        assert!(OTHERS.contains(&slot("mqtt")) && OTHERS.contains(&slot("mqtt+json")));
+        assert!(VARIANTS.contains(&slot("ws+msgpack")) && VARIANTS.contains(&slot("tcp+batch5")));
+        assert_ne!(slot("ws+msgpack"), slot("sse+msgpack"));
         assert!(slot("") < SLOTS);
+    }
+
+    #[test]
+    fn what_encrypts_is_known_by_name() {
+        let encrypted = ["wss", "wss+msgpack", "sse-tls", "sse-tls+h2", "wt-stream", "wt-datagram"];
+        assert!(encrypted.into_iter().all(is_encrypted));
+        assert!(!["ws", "sse", "sse+h2", "redis", "tcp", ""].into_iter().any(is_encrypted));
     }
 
     #[test]

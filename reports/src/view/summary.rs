@@ -1,28 +1,58 @@
-//! What a group of cases says, in plain sentences. A difference is claimed only where intervals carry it.
+//! What a group of cases says, in plain sentences. A difference is claimed only where intervals carry it, and what is
+//! encrypted is compared with what is encrypted.
 
-use crate::figures::{bytes, percent, time_us, times, whole};
-use crate::schema::CaseResult;
-use crate::statistics::{Distribution, Interval};
+use std::fmt::Write;
 
-use super::series::samples;
-use super::style::is_reliable;
+use crate::figures::{bytes, fixed, percent, time_us, times, whole};
+use crate::schema::{CaseResult, SliceSummary};
+use crate::statistics::{Distribution, Interval, RatioInterval, paired_ratio};
+
+use super::series::interval_us;
+use super::style::{is_encrypted, is_reliable};
 
 /// A case with its distribution.
 pub type Measured<'a> = (&'a CaseResult, &'a Distribution);
 
+/// Figures whose intervals allow no larger difference than this are called equal within it.
+const LARGEST_EQUALITY: f64 = 0.1;
+
 /// The sentences for cases under one load.
 pub fn sentences(cases: &[Measured<'_>]) -> Vec<String> {
-    [
-        throughput(cases),
-        latency(cases, 0.5, "p50"),
-        latency(cases, 0.99, "p99"),
-        accounting(cases),
-        processor(cases),
-        memory(cases),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let own: Vec<Measured<'_>> = cases.iter().copied().filter(|(case, _)| !case.floor).collect();
+    let classes = classes(&own);
+    let mut sentences: Vec<String> = throughput(&own).into_iter().collect();
+    for (quantile, name) in [(0.5, "p50"), (0.99, "p99")] {
+        sentences.extend(classes.iter().filter_map(|class| latency(class, classes.len(), quantile, name)));
+    }
+    sentences.extend(encryption(&own));
+    sentences.extend(floor(cases, &own));
+    sentences.extend(accounting(cases));
+    sentences.extend(cost(&classes, &PROCESSOR));
+    sentences.extend(cost(&classes, &MEMORY));
+    sentences
+}
+
+/// Cases that may be compared with each other.
+struct Class<'a> {
+    /// `Without encryption` or `Encrypted`.
+    name: &'static str,
+    cases: Vec<Measured<'a>>,
+}
+
+/// Whether a case's connections were encrypted.
+fn encrypts(case: &CaseResult) -> bool {
+    case.encrypted.unwrap_or_else(|| is_encrypted(&case.protocol))
+}
+
+fn classes<'a>(cases: &[Measured<'a>]) -> Vec<Class<'a>> {
+    [("Without encryption", false), ("Encrypted", true)]
+        .into_iter()
+        .map(|(name, wanted)| Class {
+            name,
+            cases: cases.iter().copied().filter(|(case, _)| encrypts(case) == wanted).collect(),
+        })
+        .filter(|class| !class.cases.is_empty())
+        .collect()
 }
 
 /// What a closed loop reached, and that it says nothing of latency.
@@ -37,44 +67,134 @@ fn throughput(cases: &[Measured<'_>]) -> Option<String> {
     Some(format!("Throughput at saturation ({loop_name}): {}; no latency is claimed.", list(&reached)))
 }
 
+/// A case's name, a figure of it and the figure's interval.
+type Ranked<'a> = (&'a str, f64, Interval);
+
 /// Who is fastest at a quantile, who equals it, and by how much the others are slower.
-fn latency(cases: &[Measured<'_>], quantile: f64, name: &str) -> Option<String> {
-    let mut ranked: Vec<(&str, f64, Interval)> = cases
+fn latency(class: &Class<'_>, classes: usize, quantile: f64, name: &str) -> Option<String> {
+    let mut ranked: Vec<Ranked<'_>> = class
+        .cases
         .iter()
         .filter_map(|(case, distribution)| {
-            let interval = distribution.interval_us(quantile, samples(case))?;
+            let interval = interval_us(case, distribution, quantile)?;
             Some((case.protocol.as_str(), distribution.quantile_us(quantile)?, interval))
         })
+        .filter(|(_, value_us, interval)| *value_us > 0.0 && interval.low_us > 0.0)
         .collect();
     ranked.sort_by(|left, right| left.1.total_cmp(&right.1));
-    let ((first, first_us, first_interval), others) = ranked.split_first()?;
+    let (first, others) = ranked.split_first()?;
     if others.is_empty() {
-        return Some(format!("{first} has a {name} latency of {}.", time_us(*first_us)));
+        // Alone among others that are not comparable, a figure is in the table already.
+        return (classes == 1).then(|| format!("{} has a {name} latency of {}.", first.0, time_us(first.1)));
     }
-    let (equal, slower): (Vec<_>, Vec<_>) = others.iter().partition(|other| other.2.overlaps(first_interval));
+    let (equal, slower): (Vec<Ranked<'_>>, Vec<Ranked<'_>>) =
+        others.iter().copied().partition(|other| other.2.overlaps(&first.2));
     let mut text = if equal.is_empty() {
-        format!("{first} has the lowest {name} latency, {}", time_us(*first_us))
+        format!("{} has the lowest {name} latency, {}", first.0, time_us(first.1))
     } else {
-        let names: Vec<String> = std::iter::once(format!("{first} ({})", time_us(*first_us)))
-            .chain(equal.iter().map(|(name, value_us, _)| format!("{name} ({})", time_us(*value_us))))
-            .collect();
-        format!("At {name}, {} can't be told apart: their 95 % intervals overlap", list(&names))
+        alike(first, &equal, name)
     };
-    let ratios: Vec<String> = slower
-        .iter()
-        .filter_map(|(name, value_us, _)| Some((name, times(*value_us, *first_us)?)))
-        .enumerate()
-        .map(|(index, (name, ratio))| match index {
-            0 => format!("{name} takes {ratio} as long as {first}"),
-            _ => format!("{name} {ratio}"),
-        })
-        .collect();
-    if !ratios.is_empty() {
-        text.push_str("; ");
-        text.push_str(&list(&ratios));
+    let ratios: Vec<String> = slower.iter().filter_map(|other| slower_by(first, other)).collect();
+    if let Some((one, rest)) = ratios.split_first() {
+        let lead = format!("{} takes {one}", slower[0].0);
+        let others = slower[1..].iter().zip(rest).map(|((name, ..), ratio)| format!("{name} {ratio}"));
+        let all: Vec<String> = std::iter::once(lead).chain(others).collect();
+        let _ = write!(text, "; {} as long as {}", list(&all), first.0);
     }
     text.push('.');
-    Some(text)
+    Some(if classes == 1 { text } else { format!("{}: {text}", class.name) })
+}
+
+/// Cases whose intervals overlap: equal within what the intervals allow, or not to be told apart.
+fn alike(first: &Ranked<'_>, equal: &[Ranked<'_>], quantile: &str) -> String {
+    let all = || std::iter::once(first).chain(equal);
+    let named: Vec<String> =
+        all().map(|(name, value_us, _)| format!("{name} ({})", time_us(*value_us))).collect();
+    let low = all().map(|(.., interval)| interval.low_us).fold(f64::INFINITY, f64::min);
+    let high = all().map(|(.., interval)| interval.high_us).fold(0.0, f64::max);
+    let apart = high / low - 1.0;
+    if apart <= LARGEST_EQUALITY {
+        return format!(
+            "at {quantile}, {} are equal within {} %",
+            list(&named),
+            (apart * 100.0).ceil().max(1.0)
+        );
+    }
+    format!("at {quantile}, {} can't be told apart: their 95 % intervals overlap", list(&named))
+}
+
+/// `1.6 × (1.5–1.7)`.
+fn slower_by(first: &Ranked<'_>, other: &Ranked<'_>) -> Option<String> {
+    let ratio = RatioInterval {
+        value: other.1 / first.1,
+        low: other.2.low_us / first.2.high_us,
+        high: other.2.high_us / first.2.low_us,
+    };
+    ratio_text(&ratio)
+}
+
+/// A ratio with its interval, all with the same decimals.
+fn ratio_text(ratio: &RatioInterval) -> Option<String> {
+    let value = times(ratio.value, 1.0)?;
+    let decimals = value.split(' ').next()?.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    Some(format!("{value} ({}–{})", fixed(ratio.low, decimals), fixed(ratio.high, decimals)))
+}
+
+/// What encryption adds, where a protocol was measured with and without.
+fn encryption(cases: &[Measured<'_>]) -> Option<String> {
+    let added: Vec<String> = cases
+        .iter()
+        .filter_map(|(case, distribution)| {
+            let twin = case.protocol.replacen("wss", "ws", 1).replacen("sse-tls", "sse", 1);
+            let (plain, plain_distribution) =
+                cases.iter().find(|(other, _)| other.protocol == twin && other.protocol != case.protocol)?;
+            let of = |case: &CaseResult, distribution: &Distribution| {
+                let value_us = distribution.quantile_us(0.5).filter(|value_us| *value_us > 0.0)?;
+                Some((
+                    value_us,
+                    interval_us(case, distribution, 0.5).filter(|interval| interval.low_us > 0.0)?,
+                ))
+            };
+            let (base_us, base) = of(plain, plain_distribution)?;
+            let (with_us, with) = of(case, distribution)?;
+            let percent = |ratio: f64| fixed((ratio - 1.0) * 100.0, 0);
+            (with.low_us > base.high_us).then(|| {
+                format!(
+                    "{} % ({}–{}) to {}",
+                    percent(with_us / base_us),
+                    percent(with.low_us / base.high_us),
+                    percent(with.high_us / base.low_us),
+                    plain.protocol
+                )
+            })
+        })
+        .collect();
+    (!added.is_empty()).then(|| format!("Encryption adds {} at p50.", list(&added)))
+}
+
+/// How much of the best latency is the machine's own.
+fn floor(cases: &[Measured<'_>], own: &[Measured<'_>]) -> Option<String> {
+    let median = |(case, distribution): &Measured<'_>| {
+        Some((distribution.quantile_us(0.5)?, interval_us(case, distribution, 0.5)?))
+    };
+    let (floor, (floor_us, floor_interval)) = cases
+        .iter()
+        .filter(|(case, _)| case.floor && case.protocol.starts_with("tcp"))
+        .find_map(|measured| Some((measured.0, median(measured)?)))?;
+    let comparable = own.iter().filter(|(case, _)| encrypts(case) == encrypts(floor));
+    let (best, (best_us, best_interval)) = comparable
+        .filter_map(|measured| Some((measured.0, median(measured)?)))
+        .min_by(|left, right| left.1.0.total_cmp(&right.1.0))?;
+    (best_interval.low_us > floor_interval.high_us).then(|| {
+        format!(
+            "The same fan-out over bare TCP takes {} at p50 on this machine: {} adds {} ({}–{}).",
+            time_us(floor_us),
+            best.protocol,
+            time_us(best_us - floor_us),
+            time_us(best_interval.low_us - floor_interval.high_us),
+            time_us(best_interval.high_us - floor_interval.low_us)
+        )
+    })
 }
 
 /// Whether everything arrived, and what did not.
@@ -115,47 +235,68 @@ fn faults(case: &CaseResult) -> Option<String> {
     })
 }
 
-/// What a delivery costs the server, relative to the cheapest.
-fn processor(cases: &[Measured<'_>]) -> Option<String> {
-    cost(
-        cases,
-        |case| case.server.cpu_us_per_delivery,
-        |name, cheapest_us| {
-            format!(
-                "In this run a delivery cost the server least over {name}, {} of CPU",
-                time_us(cheapest_us)
-            )
-        },
-    )
-}
-
-/// What a connection costs the server, relative to the cheapest.
-fn memory(cases: &[Measured<'_>]) -> Option<String> {
-    cost(
-        cases,
-        |case| case.server.rss_bytes_per_connection.filter(|bytes| *bytes >= 1.0),
-        |name, least| format!("A connection held least server memory over {name}, {}", bytes(least)),
-    )
-}
-
-/// A cost that has no interval: told as what was measured, not as who wins.
-fn cost(
-    cases: &[Measured<'_>],
+/// A cost of the server, as it is told.
+struct Cost {
+    lead: &'static str,
     figure: fn(&CaseResult) -> Option<f64>,
-    lead: impl Fn(&str, f64) -> String,
-) -> Option<String> {
-    let mut ranked: Vec<(&str, f64)> =
-        cases.iter().filter_map(|(case, _)| Some((case.protocol.as_str(), figure(case)?))).collect();
+    of_slice: fn(&SliceSummary) -> Option<f64>,
+    text: fn(f64) -> String,
+}
+
+const PROCESSOR: Cost = Cost {
+    lead: "Server CPU for a delivery",
+    figure: |case| case.server.cpu_us_per_delivery.filter(|us| *us > 0.0),
+    of_slice: |slice| slice.server_cpu_us_per_delivery,
+    text: time_us,
+};
+
+const MEMORY: Cost = Cost {
+    lead: "Server memory for a connection",
+    figure: |case| case.server.rss_bytes_per_connection.filter(|bytes| *bytes >= 1.0),
+    of_slice: |slice| slice.server_rss_bytes_per_connection,
+    text: bytes,
+};
+
+/// A cost, relative to the cheapest of its class. With slices the ratio has an interval, and is told where that
+/// leaves no room for equality; without, the figures of this run are told as such.
+fn cost(classes: &[Class<'_>], cost: &Cost) -> Option<String> {
+    let parts: Vec<String> = classes
+        .iter()
+        .filter_map(|class| {
+            let text = cost_of_class(&class.cases, cost)?;
+            Some(if classes.len() == 1 { text } else { format!("{} {text}", class.name.to_lowercase()) })
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("{}: {}.", cost.lead, parts.join("; ")))
+}
+
+fn cost_of_class(cases: &[Measured<'_>], cost: &Cost) -> Option<String> {
+    let mut ranked: Vec<(&CaseResult, f64)> =
+        cases.iter().filter_map(|(case, _)| Some((*case, (cost.figure)(case)?))).collect();
     ranked.sort_by(|left, right| left.1.total_cmp(&right.1));
-    let ((name, least), others) = ranked.split_first()?;
+    let ((cheapest, least), others) = ranked.split_first()?;
     if others.is_empty() {
         return None;
     }
-    let ratios: Vec<String> = others
-        .iter()
-        .filter_map(|(name, value)| Some(format!("{} over {name}", times(*value, *least)?)))
-        .collect();
-    Some(format!("{}; {}.", lead(name, *least), list(&ratios)))
+    let slices = |case: &CaseResult| -> Vec<f64> { case.slices.iter().filter_map(cost.of_slice).collect() };
+    let ratios = others.iter().filter_map(|(case, value)| {
+        let name = &case.protocol;
+        if case.slices.len() < 2 {
+            return Some(format!("{name} {} in this run", times(*value, *least)?));
+        }
+        let ratio = paired_ratio(&slices(cheapest), &slices(case))?;
+        Some(match ratio_text(&ratio)? {
+            text if ratio.low > 1.0 => format!("{name} {text}"),
+            _ if ratio.high - 1.0 <= LARGEST_EQUALITY && 1.0 - ratio.low <= LARGEST_EQUALITY => {
+                let within = (ratio.high - 1.0).max(1.0 - ratio.low) * 100.0;
+                format!("{name} the same within {} %", within.ceil().max(1.0))
+            }
+            _ => format!("{name} can't be told apart from it"),
+        })
+    });
+    let ratios: Vec<String> = ratios.collect();
+    let lead = format!("{} {}", cheapest.protocol, (cost.text)(*least));
+    Some(if ratios.is_empty() { lead } else { format!("{lead}, {}", list(&ratios)) })
 }
 
 /// Words as a list: `a, b and c`.
@@ -164,5 +305,28 @@ fn list(items: &[String]) -> String {
         [] => String::new(),
         [only] => only.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranked(name: &str, value_us: f64, share: f64) -> Ranked<'_> {
+        (name, value_us, Interval { low_us: value_us * (1.0 - share), high_us: value_us * (1.0 + share) })
+    }
+
+    #[test]
+    fn equality_is_claimed_only_as_far_as_intervals_carry_it() {
+        let text = alike(&ranked("ws", 1_000.0, 0.01), &[ranked("sse", 1_010.0, 0.01)], "p50");
+        assert_eq!(text, "at p50, ws (1.00 ms) and sse (1.01 ms) are equal within 4 %");
+        let text = alike(&ranked("ws", 1_000.0, 0.1), &[ranked("sse", 1_010.0, 0.1)], "p50");
+        assert!(text.ends_with("can't be told apart: their 95 % intervals overlap"), "{text}");
+    }
+
+    #[test]
+    fn ratios_carry_their_interval() {
+        let text = slower_by(&ranked("ws", 1_000.0, 0.01), &ranked("wt", 1_600.0, 0.05));
+        assert_eq!(text.as_deref(), Some("1.6 × (1.5–1.7)"));
     }
 }

@@ -62,6 +62,8 @@ pub enum Tone {
     Absent,
     /// A fault.
     Bad,
+    /// The best of those it may be compared with, by more than the intervals.
+    Best,
 }
 
 impl Column {

@@ -2,12 +2,12 @@
 
 use crate::figures::{self, TimeUnit, fixed, percent, whole};
 use crate::schema::{CaseResult, LatencySummary, RunResult};
-use crate::statistics::samples_to_resolve;
+use crate::statistics::{Distribution, Interval, samples_to_resolve};
 
-use super::loads::{self, Loads};
-use super::series::samples;
+use super::loads::{self, Load, Loads};
+use super::series::{interval_us, samples};
 use super::style::{self, is_reliable};
-use super::table::{Cell, Column, Row, Table};
+use super::table::{Cell, Column, Row, Table, Tone};
 
 /// A column and the cell it has for a case.
 struct CaseColumn<'a> {
@@ -21,6 +21,9 @@ impl<'a> CaseColumn<'a> {
     }
 }
 
+/// What a floor is, wherever one is shown.
+pub const FLOOR: &str = "a floor: what the machine takes without the protocol under test";
+
 /// Picks one figure out of a latency.
 type Pick = fn(&LatencySummary) -> Option<f64>;
 
@@ -28,7 +31,8 @@ type Pick = fn(&LatencySummary) -> Option<f64>;
 fn table_of_cases(result: &RunResult, caption: &str, columns: Vec<CaseColumn<'_>>) -> Table {
     let loads = Loads::of(result);
     let mut all = vec![CaseColumn::new(Column::words("protocol", "How the client is connected"), |case| {
-        Cell::plain(case.protocol.clone())
+        let name = Cell::plain(case.protocol.clone());
+        if case.floor { Cell { remark: Some(FLOOR.to_owned()), tone: Tone::Quiet, ..name } } else { name }
     })];
     all.extend(loads.varying_columns().into_iter().map(|(column, cell)| CaseColumn::new(column, cell)));
     all.extend(columns);
@@ -43,8 +47,73 @@ fn table_of_cases(result: &RunResult, caption: &str, columns: Vec<CaseColumn<'_>
     }
 }
 
-/// The main table: latency, losses and cost with the protocols side by side.
-pub fn matrix(result: &RunResult) -> Table {
+/// The main table: latency, losses and cost with the protocols side by side. What the intervals say goes with the
+/// latencies: the interval itself as a remark, and who is the best of its kind.
+pub fn matrix(result: &RunResult, intervals: &[Intervals]) -> Table {
+    let mut table = bare_matrix(result);
+    for (index, column) in table.columns.iter().enumerate().filter(|(_, column)| column.group == "latency") {
+        let Some(which) = QUANTILES.iter().position(|(name, _)| *name == column.name) else { continue };
+        for (row, of_case) in table.rows.iter_mut().zip(intervals) {
+            let Some(interval) = &of_case.quantiles[which] else { continue };
+            if let Some(cell) = row.cells.get_mut(index).filter(|cell| cell.tone == Tone::Plain) {
+                cell.remark = Some(format!(
+                    "95 % interval {} to {}",
+                    figures::time_us(interval.low_us),
+                    figures::time_us(interval.high_us)
+                ));
+                if of_case.is_best[which] {
+                    cell.tone = Tone::Best;
+                }
+            }
+        }
+    }
+    table
+}
+
+/// The quantiles of the matrix that have intervals.
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
+/// What a case's intervals say, one entry for each of its quantiles.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Intervals {
+    quantiles: [Option<Interval>; 4],
+    is_best: [bool; 4],
+}
+
+impl Intervals {
+    /// The intervals of all cases of a result. Best at a quantile is who lies below every other case under the same
+    /// load and with the same encryption by more than both intervals.
+    pub fn of(result: &RunResult, distributions: &[Distribution]) -> Vec<Self> {
+        let with_case = || result.cases.iter().zip(distributions);
+        let mut all: Vec<Self> = with_case()
+            .map(|(case, distribution)| Self {
+                quantiles: QUANTILES.map(|(_, quantile)| interval_us(case, distribution, quantile)),
+                ..Self::default()
+            })
+            .collect();
+        let kind = |case: &CaseResult| {
+            (Load::of(case), case.encrypted.unwrap_or_else(|| style::is_encrypted(&case.protocol)))
+        };
+        let kinds: Vec<_> = result.cases.iter().map(kind).collect();
+        for which in 0..QUANTILES.len() {
+            for index in (0..all.len()).filter(|index| !result.cases[*index].floor) {
+                let Some(own) = all[index].quantiles[which] else { continue };
+                let rivals: Vec<usize> = (0..all.len())
+                    .filter(|other| *other != index && kinds[*other] == kinds[index])
+                    .filter(|other| !result.cases[*other].floor)
+                    .collect();
+                let beats = |other: &usize| {
+                    all[*other].quantiles[which].is_some_and(|other| own.high_us < other.low_us)
+                };
+                let is_best = !rivals.is_empty() && rivals.iter().all(beats);
+                all[index].is_best[which] = is_best;
+            }
+        }
+        all
+    }
+}
+
+fn bare_matrix(result: &RunResult) -> Table {
     let mut columns = latency_columns(result, "latency", |case| Some(case.latency_us));
     columns.extend(count_columns());
     columns.push(CaseColumn::new(
@@ -244,6 +313,46 @@ pub fn stages(result: &RunResult) -> Table {
         })
         .collect();
     table_of_cases(result, "From planned time to receipt, and connecting", columns)
+}
+
+/// Connecting in figures: the distribution over the subscribers, and how long all of them took together.
+pub fn connecting(result: &RunResult) -> Table {
+    let figures: [(&str, f64, Pick); 4] = [
+        ("p50", 0.5, |latency| latency.p50),
+        ("p90", 0.9, |latency| latency.p90),
+        ("p99", 0.99, |latency| latency.p99),
+        ("max", 0.0, |latency| latency.max),
+    ];
+    let mut columns: Vec<CaseColumn<'_>> = figures
+        .into_iter()
+        .map(|(name, quantile, value)| {
+            let meaning = "From starting to connect until attached, once for each subscriber";
+            CaseColumn::new(Column::figures("connecting", name, "", meaning), move |case| {
+                case.connect_us.and_then(|latency| value(&latency)).map_or_else(
+                    || Cell::absent(why_absent_stage(case, "connecting", quantile)),
+                    |value_us| Cell::plain(figures::time_us(value_us)),
+                )
+            })
+        })
+        .collect();
+    let optional = |value: Option<f64>, text: fn(f64) -> String| {
+        value.map_or_else(|| Cell::absent("not measured"), |value| Cell::plain(text(value)))
+    };
+    let from_us: fn(f64) -> String = |seconds| figures::time_us(seconds * 1e6);
+    columns.push(CaseColumn::new(
+        Column::figures(
+            "all of them",
+            "attached in",
+            "",
+            "From the first connection until every subscriber was attached",
+        ),
+        move |case| optional(case.attaching_s, from_us),
+    ));
+    columns.push(CaseColumn::new(
+        Column::figures("all of them", "server CPU", "", "Processor time of the server while they attached"),
+        move |case| optional(case.server.attaching_cpu_s, from_us),
+    ));
+    table_of_cases(result, "Connecting", columns)
 }
 
 /// As [`why_absent`]; connecting has one sample a subscriber instead of one a publish.

@@ -1,0 +1,146 @@
+//! What the self-checks look at, in figures: what was found beside the most that is allowed. The verdicts are those of
+//! [`crate::checks`]; this only shows what they rest on.
+
+use crate::checks::{Check, Outcome};
+use crate::figures::{self, fixed, percent, time_us, whole};
+use crate::schema::{CaseResult, Health, LatencySummary, RunResult};
+
+use super::loads::Loads;
+use super::style;
+use super::table::{Cell, Column, Row, Table, Tone};
+
+/// A figure of the run about itself, in one case.
+type Figure = fn(&CaseResult) -> Option<String>;
+
+/// Column, limit where it is the same for all, what it is, the figure, and the check it belongs to.
+const FIGURES: [(&str, &str, &str, Figure, &str); 9] = [
+    ("achieved rate", "≥ 99 %", "Messages published of those planned", achieved, "achieved rate"),
+    (
+        "slip p99",
+        "",
+        "How far the publisher was behind its schedule; at most 5 % of the median latency, or 100 µs",
+        slip,
+        "schedule",
+    ),
+    (
+        "busiest thread",
+        "≤ 80 %",
+        "Share of a core of the generator's busiest thread",
+        busiest,
+        "generator headroom",
+    ),
+    (
+        "canary",
+        "",
+        "How late a 1 ms timer beside the generator fired, at the highest quantile it resolves; at most 10 % of the p99",
+        canary,
+        "generator headroom",
+    ),
+    (
+        "kernel → client p99",
+        "",
+        "From the kernel's receipt to the client's hands; at most 10 % of the p99",
+        queueing,
+        "client queueing",
+    ),
+    ("stolen", "≤ 1 %", "Processor time the hypervisor took", stolen, "host"),
+    ("drops", "0", "Datagrams the kernel dropped for a full receive buffer", drops, "host"),
+    ("throttled", "0", "Times the control group was held back", throttled, "host"),
+    (
+        "CPU of a receipt",
+        "",
+        "Processor time of a receipt in the generator; less than that of a delivery in the server",
+        costs,
+        "generator cost",
+    ),
+];
+
+/// The table of figures and limits; columns that no case fills are left out.
+pub fn table(result: &RunResult, checks: &[Check]) -> Table {
+    let loads = Loads::of(result);
+    let filled = |figure: Figure| result.cases.iter().any(|case| figure(case).is_some());
+    let shown: Vec<_> = FIGURES.into_iter().filter(|(_, _, _, figure, _)| filled(*figure)).collect();
+    let mut columns = vec![Column::words("case", "Protocol, and the load where loads differ")];
+    columns.extend(shown.iter().map(|(name, limit, meaning, ..)| Column::figures("", name, limit, meaning)));
+    let rows = result.cases.iter().enumerate().map(|(index, case)| {
+        let outcome = |name: &str| {
+            checks.iter().find(|check| check.name == name).and_then(|check| check.outcomes.get(index))
+        };
+        let cells = shown.iter().map(|(_, _, _, figure, check)| match figure(case) {
+            None => Cell::absent("not measured"),
+            Some(text) => match outcome(check) {
+                Some(Outcome::Suspect(finding) | Outcome::Invalid(finding)) => {
+                    // Several figures may belong to one check; whose finding it is, it tells in words.
+                    Cell { tone: Tone::Bad, remark: Some(finding.clone()), ..Cell::plain(text) }
+                }
+                _ => Cell::plain(text),
+            },
+        });
+        Row {
+            slot: Some(style::slot(&case.protocol)),
+            cells: std::iter::once(Cell::plain(loads.name_of(case))).chain(cells).collect(),
+        }
+    });
+    Table {
+        caption: "What the checks found, and the most or least that is allowed".to_owned(),
+        rows: rows.collect(),
+        columns,
+    }
+}
+
+fn of(found: String, limit: String) -> String {
+    format!("{found} / {limit}")
+}
+
+fn achieved(case: &CaseResult) -> Option<String> {
+    let achieved = case.achieved_rate.filter(|_| case.in_flight.is_none() && case.rate > 0.0)?;
+    Some(format!("{} %", fixed(achieved / case.rate * 100.0, 1)))
+}
+
+fn slip(case: &CaseResult) -> Option<String> {
+    let slip_us = case.schedule_slip_us?.p99?;
+    let limit_us = (0.05 * case.latency_us.p50?).max(100.0);
+    Some(of(time_us(slip_us), time_us(limit_us)))
+}
+
+fn busiest(case: &CaseResult) -> Option<String> {
+    let threads = case.health.as_ref()?.threads.iter().filter(|thread| !thread.spins);
+    let share = threads.map(|thread| thread.cpu_share).reduce(f64::max)?;
+    Some(format!("{} %", fixed(share * 100.0, 0)))
+}
+
+fn canary(case: &CaseResult) -> Option<String> {
+    let canary = case.health.as_ref()?.canary_us.as_ref()?;
+    let tails = [("p99.9", canary.p99_9), ("p99", canary.p99), ("p90", canary.p90), ("p50", canary.p50)];
+    let (name, late_us) = tails.into_iter().find_map(|(name, value)| Some((name, value?)))?;
+    Some(of(format!("{name} {}", time_us(late_us)), limit_of_p99(case)))
+}
+
+fn queueing(case: &CaseResult) -> Option<String> {
+    let of_health =
+        |health: &Health| health.kernel_to_client_us.and_then(|latency: LatencySummary| latency.p99);
+    Some(of(time_us(case.health.as_ref().and_then(of_health)?), limit_of_p99(case)))
+}
+
+/// A tenth of the measured p99.
+fn limit_of_p99(case: &CaseResult) -> String {
+    case.latency_us.p99.map_or_else(|| figures::ABSENT.to_owned(), |p99_us| time_us(0.1 * p99_us))
+}
+
+fn stolen(case: &CaseResult) -> Option<String> {
+    let share = case.health.as_ref()?.steal_share.filter(|share| share.is_finite() && *share >= 0.0)?;
+    Some(percent((share * 1e6) as u64, 1_000_000))
+}
+
+fn drops(case: &CaseResult) -> Option<String> {
+    Some(whole(case.health.as_ref()?.receive_buffer_drops?))
+}
+
+fn throttled(case: &CaseResult) -> Option<String> {
+    Some(whole(case.health.as_ref()?.throttled_periods?))
+}
+
+fn costs(case: &CaseResult) -> Option<String> {
+    let (generator_us, server_us) = (case.generator.cpu_us_per_delivery?, case.server.cpu_us_per_delivery?);
+    Some(of(time_us(generator_us), format!("< {}", time_us(server_us))))
+}
