@@ -57,14 +57,23 @@ fn minimal() -> RunResult {
 
 #[test]
 fn the_panels_stand_in_their_order() {
-    let page = html::render(&sample::first_light());
+    let page = html::render(&sample::full());
     assert_well_formed(&page);
     let panels = [
-        "<section class=\"verdict valid\"",
+        "<section class=\"verdict ",
         "<div class=\"summary\"",
+        "<nav ",
         "<section id=\"results\"",
-        "<h2>Latency by percentile",
-        "<h3>Latency over time",
+        "<section id=\"percentiles\"",
+        "<section id=\"heat\"",
+        "<section id=\"legs\"",
+        "<section id=\"seconds\"",
+        "<section id=\"rates\"",
+        "<section id=\"sweep\"",
+        "<section id=\"spread\"",
+        "<section id=\"connecting\"",
+        "<section id=\"usage\"",
+        "<section id=\"slices\"",
         "<section id=\"stages\"",
         "<section id=\"accounting\"",
         "<section id=\"resources\"",
@@ -75,7 +84,11 @@ fn the_panels_stand_in_their_order() {
     let places: Vec<usize> =
         panels.iter().map(|panel| page.find(panel).unwrap_or_else(|| panic!("{panel} is missing"))).collect();
     assert!(places.is_sorted(), "{places:?}");
-    assert!(page.contains("lastmile run --connections 100 --rate 100 --duration 10s"));
+    // What stands in the table of contents is there.
+    for target in page.split("<a href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert_eq!(count(&page, &format!("id=\"{target}\"")), 1, "{target}");
+    }
+    assert!(page.contains("lastmile run --connections 100 --rate 100 --duration 40s"));
     assert!(page.contains("11400714819323198485"));
     assert!(page.contains("AMD EPYC 7B13"));
     assert!(page.contains("17 January 2026, 03:45:42 UTC"));
@@ -85,9 +98,10 @@ fn the_panels_stand_in_their_order() {
 fn every_protocol_has_its_row_and_its_lines() {
     let page = html::render(&sample::first_light());
     for (slot, protocol) in ["ws", "sse", "wt-stream", "wt-streams", "wt-datagram"].into_iter().enumerate() {
-        // Two percentile plots, two over time, and the name at the end of the wide one's line.
+        // Percentiles for a wide and a narrow page, heat map, two waterfalls, two over time, two of rates, two of
+        // connecting; and the name at the end of the wide percentile line.
         let line = format!("<g class=\"series s{slot}\" data-name=\"{protocol}\">");
-        assert_eq!(count(&page, &line), 4, "{protocol}");
+        assert_eq!(count(&page, &line), 11, "{protocol}");
         assert_eq!(count(&page, &format!("<g class=\"series end s{slot}\" data-name=\"{protocol}\">")), 1);
     }
     let (_, matrix) = page.split_once("<section id=\"results\"").expect("is there");
@@ -104,10 +118,10 @@ fn every_protocol_has_its_row_and_its_lines() {
 fn nothing_is_loaded_from_anywhere() {
     let page = html::render(&sample::a_minute());
     let (markup, scripts) = page.split_once("<script").expect("scripts stand at the end");
-    for reference in ["http:", "https:", "//", "src=", "href=", "url(", "@import", "<link", "<img", "<iframe"]
-    {
+    for reference in ["http:", "https:", "//", "src=", "url(", "@import", "<link", "<img", "<iframe"] {
         assert_eq!(count(markup, reference), 0, "{reference}");
     }
+    assert_eq!(count(markup, "href="), count(markup, "<a href=\"#"), "links lead nowhere but into the page");
     for call in
         ["fetch(", "XMLHttpRequest", "WebSocket(", "EventSource(", "import(", "sendBeacon", "src=", "eval("]
     {
@@ -188,12 +202,24 @@ fn a_curve_ends_at_the_last_resolved_quantile() {
     assert!(plot.contains("not resolved by") && plot.contains("1,000 publishes"));
 }
 
+/// The part of a page within a section.
+fn section<'a>(page: &'a str, id: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("<section id=\"{id}\">")).unwrap_or_else(|| panic!("no {id}"));
+    rest.split("</section>").next().unwrap_or_default()
+}
+
 #[test]
 fn a_sweep_is_drawn_along_what_varies() {
     let page = html::render(&sample::sweep(60, 8));
-    assert_eq!(count(&page, "<section class=\"group\" id=\"sweep\">"), 1);
-    assert_eq!(count(&page, "<svg class=\"plot third\""), 6);
-    assert!(page.contains("planned messages a second</text>"));
+    let sweep = section(&page, "sweep");
+    assert_eq!(count(sweep, "<svg class=\"plot third\""), 6);
+    assert!(sweep.contains("planned messages a second</text>"));
+    assert_eq!(count(&page, "<details class=\"load\""), 12, "each load has its own plots");
+    assert_eq!(
+        count(&page, "<details class=\"load\" id=\"load-0\" open>"),
+        1,
+        "and only the first are unfolded"
+    );
     assert_well_formed(&page);
 
     assert!(!html::render(&sample::first_light()).contains("id=\"sweep\""), "one load is no sweep");
@@ -201,7 +227,78 @@ fn a_sweep_is_drawn_along_what_varies() {
     for case in &mut result.cases[30..] {
         case.payload_bytes = 1_024;
     }
-    assert!(!html::render(&result).contains("id=\"sweep\""), "two things vary, so no line says which it was");
+    let page = html::render(&result);
+    let sweep = section(&page, "sweep");
+    assert!(
+        sweep.contains("at 256 B</h3>") && sweep.contains("at 1.02 kB</h3>"),
+        "one part is held, and told"
+    );
+}
+
+#[test]
+fn a_knee_is_marked_and_told() {
+    let mut result = sample::sweep(60, 8);
+    for case in result.cases.iter_mut().filter(|case| case.protocol == "ws" && case.rate >= 80.0) {
+        case.latency_us.p99 = Some(90_000.0);
+    }
+    for case in result.cases.iter_mut().filter(|case| case.protocol == "ws" && case.rate < 80.0) {
+        case.latency_us.p99 = Some(2_000.0);
+    }
+    let page = html::render(&result);
+    let sweep = section(&page, "sweep");
+    assert!(
+        sweep.contains("<title>knee of ws: p99 90.0 ms is 45 × that of the lowest load</title>"),
+        "{sweep}"
+    );
+    assert!(sweep.contains("<b>ws</b> from 80 on"));
+    assert!(page.contains("Overloaded are ws from 80 planned messages a second on"));
+}
+
+#[test]
+fn floors_are_references_and_not_rivals() {
+    let page = html::render(&sample::full());
+    assert_eq!(
+        count(section(&page, "percentiles"), "<g class=\"series reference s8\" data-name=\"tcp\">"),
+        2
+    );
+    let results = section(&page, "results");
+    let place =
+        |name: &str| results.find(&format!("</svg>{name}</th>")).unwrap_or_else(|| panic!("no {name}"));
+    assert!(place("wt-datagram") < place("redis") && place("redis") < place("tcp"), "floors come last");
+    assert!(page.contains("The same fan-out over bare TCP takes"));
+    for sentence in page.split("<p>").skip(1).filter(|text| text.contains("lowest p50")) {
+        assert!(!sentence.starts_with("redis") && !sentence.starts_with("tcp"), "{sentence}");
+    }
+}
+
+#[test]
+fn what_is_encrypted_is_compared_with_what_is_encrypted() {
+    let page = html::render(&sample::full());
+    assert!(page.contains("Without encryption: at p50, ws ("), "ws and sse, by themselves");
+    assert!(page.contains("Encrypted: wss has the lowest p50 latency"));
+    assert!(page.contains("Encryption adds "));
+}
+
+#[test]
+fn every_stage_has_its_bar_and_every_delivery_its_cell() {
+    let result = sample::full();
+    let page = html::render(&result);
+    let legs = section(&page, "legs");
+    // Eight cases with five stages and one without, medians and p99s.
+    assert_eq!(count(legs, "<g class=\"leg\">"), 2 * (8 * 5 + 2));
+    assert!(legs.contains("<title>ws, ingest to write: "));
+    let heat = section(&page, "heat");
+    assert_eq!(count(heat, "<svg class=\"cells\""), result.cases.len());
+    let first =
+        heat.split("<svg class=\"cells\"").nth(1).and_then(|rest| rest.split("</svg>").next()).unwrap_or("");
+    let cells: u32 = first
+        .split('M')
+        .skip(1)
+        .filter_map(|run| run.split('h').nth(1))
+        .map(|run| run.split('"').next().unwrap_or_default().parse::<u32>().expect("a length"))
+        .sum();
+    let buckets: usize = result.cases[2].timeline.iter().map(|point| point.buckets.len()).sum();
+    assert_eq!(cells as usize, buckets, "wss, the first that is no floor");
 }
 
 #[test]
@@ -215,6 +312,9 @@ fn results_with_nothing_to_draw_are_drawn_all_the_same() {
     let page = html::render(&minimal());
     assert_well_formed(&page);
     assert!(page.contains("No latency is resolved") && page.contains("The result has no timeline"));
+    for id in ["heat", "spread", "usage", "slices", "sweep"] {
+        assert!(!page.contains(&format!("id=\"{id}\"")), "{id} without anything to show");
+    }
 
     let mut result = sample::first_light();
     for case in &mut result.cases {

