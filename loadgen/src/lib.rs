@@ -17,6 +17,7 @@ pub mod in_flight;
 pub mod interrupt;
 pub mod kernel_time;
 pub mod ledger;
+pub mod live;
 pub mod message;
 pub mod observation;
 pub mod observe;

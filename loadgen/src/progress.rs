@@ -1,10 +1,14 @@
-//! How far a run is, on a terminal. Silent elsewhere.
+//! How far a run is and how it does, on a terminal. Silent elsewhere.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lastmile_reports::figures::{ABSENT, fixed, time_us, whole};
 
+use crate::live::{LatencyCounts, Live};
+use crate::observe::Observed;
 use crate::plan::{Plan, Slice};
 use crate::slice::Watcher;
 
@@ -22,7 +26,7 @@ pub struct Silent;
 
 impl Watcher for Silent {
     fn attaching(&self, _attached: u64, _connections: u64) {}
-    fn measuring(&self, _elapsed: Duration, _warmup: Duration, _received: u64) {}
+    fn measuring(&self, _elapsed: Duration, _warmup: Duration, _live: &dyn Fn() -> Live) {}
     fn draining(&self, _received: u64) {}
 }
 
@@ -31,9 +35,16 @@ impl RunWatcher for Silent {
     fn finish(&self) {}
 }
 
-/// One line on standard error: a bar over the publishing time of the whole run, the phase, the live rate.
+/// Time between two looks at the figures.
+const LOOK: Duration = Duration::from_millis(500);
+/// More protocols than this would fill the screen; the line of the current one is always there.
+const MOST_LINES: usize = 16;
+
+/// Lines on standard error: a bar over the publishing time of the whole run with the phase, and below it a line for
+/// each protocol with what it has shown so far.
 #[derive(Debug)]
 pub struct Line {
+    lines: MultiProgress,
     bar: ProgressBar,
     state: RefCell<State>,
 }
@@ -44,23 +55,76 @@ struct State {
     over: Duration,
     current: Duration,
     title: String,
-    seen: Option<(Instant, u64)>,
-    rate: f64,
+    name: String,
+    protocols: BTreeMap<String, Protocol>,
+    /// When the figures were looked at last, receipts and processor time of this program until then.
+    seen: Option<(Instant, u64, Option<u64>)>,
+}
+
+/// What a protocol has shown so far.
+#[derive(Debug)]
+struct Protocol {
+    line: ProgressBar,
+    /// Of the slices that are over.
+    before: Past,
+    live: Live,
+    receipts_per_s: f64,
+    generator_cores: Option<f64>,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    latencies: LatencyCounts,
+    missing: u64,
+    disconnected: u64,
+}
+
+impl Protocol {
+    /// `ws  9,998 receipts/s  p50 1.06 ms  p99 1.88 ms  missing 0  generator 0.31 cores, 12.0 µs late`
+    fn words(&self, name: &str) -> String {
+        let mut latencies = self.before.latencies.clone();
+        latencies.plus(&self.live.latencies);
+        let quantile = |of: f64| latencies.quantile_us(of).map_or_else(|| ABSENT.to_owned(), time_us);
+        let mut words = format!(
+            "  {name:<12} {:>9} receipts/s  p50 {:>8}  p99 {:>8}  missing {}",
+            whole(self.receipts_per_s as u64),
+            quantile(0.5),
+            quantile(0.99),
+            whole(self.before.missing + self.live.missing),
+        );
+        let disconnected = self.before.disconnected + self.live.disconnected;
+        if disconnected > 0 {
+            words += &format!("  disconnected {}", whole(disconnected));
+        }
+        if let Some(cores) = self.generator_cores {
+            words += &format!("  generator {} cores", fixed(cores, 2));
+        }
+        if let Some(behind_us) = self.live.behind_us {
+            words += &format!(", {} late", time_us(behind_us));
+        }
+        words
+    }
+
+    /// The slice is over: its figures belong to what was before.
+    fn close(&mut self) {
+        let live = std::mem::take(&mut self.live);
+        self.before.latencies.plus(&live.latencies);
+        self.before.missing += live.missing;
+        self.before.disconnected += live.disconnected;
+    }
 }
 
 impl Line {
-    /// A line for a run.
+    /// Lines for a run.
     ///
     /// # Panics
-    /// Never: the template is constant and valid.
+    /// Never: the templates are constant and valid.
     pub fn new(plan: &Plan) -> Self {
-        let bar = ProgressBar::with_draw_target(
-            Some(plan.length().as_millis() as u64),
-            ProgressDrawTarget::stderr_with_hz(5),
-        );
-        let style = ProgressStyle::with_template("{bar:20} {msg}").expect("a constant, valid template");
+        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        let bar = lines.add(ProgressBar::new(plan.length().as_millis() as u64));
+        let style = ProgressStyle::with_template("{bar:20} {wide_msg}").expect("a constant, valid template");
         bar.set_style(style);
-        Self { bar, state: RefCell::default() }
+        Self { lines, bar, state: RefCell::default() }
     }
 
     fn show(&self, elapsed: Duration, what: &str) {
@@ -71,19 +135,29 @@ impl Line {
         self.bar.set_message(format!("{} {what}, {} s left", state.title, left_ms.div_ceil(1000)));
     }
 
-    /// Receipts a second since the last look that is at least half a second old.
-    fn rate(&self, received: u64) -> f64 {
+    /// Looks at the figures, where the last look is long enough ago.
+    fn look(&self, live: &dyn Fn() -> Live) {
         let mut state = self.state.borrow_mut();
         let now = Instant::now();
-        match state.seen {
-            Some((at, before)) if now - at >= Duration::from_millis(500) => {
-                state.rate = received.saturating_sub(before) as f64 / (now - at).as_secs_f64();
-                state.seen = Some((now, received));
-            }
-            None => state.seen = Some((now, received)),
-            Some(_) => {}
+        let cpu_ns = || Observed::this_process().quick_usage().ok().map(|usage| usage.cpu_ns);
+        let Some((at, received, cpu_before)) = state.seen else {
+            state.seen = Some((now, live().received, cpu_ns()));
+            return;
+        };
+        let passed = now - at;
+        if passed < LOOK {
+            return;
         }
-        state.rate
+        let (live, cpu_now) = (live(), cpu_ns());
+        state.seen = Some((now, live.received, cpu_now));
+        let name = state.name.clone();
+        let Some(protocol) = state.protocols.get_mut(&name) else { return };
+        protocol.receipts_per_s = live.received.saturating_sub(received) as f64 / passed.as_secs_f64();
+        protocol.generator_cores = cpu_now
+            .zip(cpu_before)
+            .map(|(now_ns, before_ns)| now_ns.saturating_sub(before_ns) as f64 / passed.as_nanos() as f64);
+        protocol.live = live;
+        protocol.line.set_message(protocol.words(&name));
     }
 }
 
@@ -92,10 +166,9 @@ impl Watcher for Line {
         self.show(Duration::ZERO, &format!("attaching {attached} of {connections}"));
     }
 
-    fn measuring(&self, elapsed: Duration, warmup: Duration, received: u64) {
-        let phase = if elapsed < warmup { "warm-up" } else { "measuring" };
-        let rate = self.rate(received);
-        self.show(elapsed, &format!("{phase}, {rate:.0} receipts/s"));
+    fn measuring(&self, elapsed: Duration, warmup: Duration, live: &dyn Fn() -> Live) {
+        self.look(live);
+        self.show(elapsed, if elapsed < warmup { "warm-up" } else { "measuring" });
     }
 
     fn draining(&self, _received: u64) {
@@ -106,16 +179,65 @@ impl Watcher for Line {
 impl RunWatcher for Line {
     fn slice_begins(&self, name: &str, number: usize, of: usize, slice: Slice) {
         let mut state = self.state.borrow_mut();
-        let over = state.over + state.current;
-        *state = State {
-            over,
-            current: slice.warmup + slice.measured,
-            title: format!("{number}/{of} {name}"),
-            ..State::default()
-        };
+        let last_name = std::mem::take(&mut state.name);
+        if let Some(last) = state.protocols.get_mut(&last_name) {
+            last.close();
+        }
+        if !state.protocols.contains_key(name) && state.protocols.len() < MOST_LINES {
+            let line = self.lines.add(ProgressBar::no_length());
+            line.set_style(ProgressStyle::with_template("{wide_msg}").expect("a constant, valid template"));
+            let protocol = Protocol {
+                line,
+                before: Past::default(),
+                live: Live::default(),
+                receipts_per_s: 0.0,
+                generator_cores: None,
+            };
+            state.protocols.insert(name.to_owned(), protocol);
+        }
+        let current = state.current;
+        state.over += current;
+        state.current = slice.warmup + slice.measured;
+        state.title = format!("{number}/{of} {name}");
+        name.clone_into(&mut state.name);
+        state.seen = None;
     }
 
     fn finish(&self) {
+        for protocol in self.state.borrow().protocols.values() {
+            protocol.line.finish_and_clear();
+        }
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::LiveLatencies;
+
+    #[test]
+    fn a_line_tells_what_a_protocol_has_shown_in_all_its_slices() {
+        let latencies = LiveLatencies::default();
+        (0..100).for_each(|_| latencies.count(1_000_000));
+        let mut counts = LatencyCounts::default();
+        counts.add(&latencies);
+        let mut protocol = Protocol {
+            line: ProgressBar::hidden(),
+            before: Past::default(),
+            live: Live { latencies: counts, missing: 2, behind_us: Some(12.0), ..Live::default() },
+            receipts_per_s: 9_998.4,
+            generator_cores: Some(0.31),
+        };
+        let words = protocol.words("ws");
+        assert!(words.contains("9,998 receipts/s") && words.contains("missing 2"), "{words}");
+        assert!(words.contains("generator 0.31 cores, 12.0 µs late"), "{words}");
+        let figures = |words: &str| words.split("p50").nth(1).map(|rest| rest[..10].to_owned());
+        let before = figures(&words);
+        protocol.close();
+        protocol.live = Live { disconnected: 3, ..Live::default() };
+        let words = protocol.words("ws");
+        assert_eq!(figures(&words), before, "the figures of the slice before stay");
+        assert!(words.contains("missing 2") && words.contains("disconnected 3"), "{words}");
     }
 }

@@ -12,6 +12,7 @@ use crate::channels::Turns;
 use crate::in_flight::{MOST_IN_FLIGHT, WorkerShare};
 use crate::kernel_time::{KernelRecorder, KernelRecording, KernelStamp};
 use crate::ledger::{Judgement, Ledger};
+use crate::live::LiveLatencies;
 use crate::message::{Identity, MessageTemplate};
 use crate::receipt_log::ReceiptLog;
 use crate::timetable::{MessageTimes, Timetable};
@@ -50,6 +51,8 @@ pub struct Progress {
     pub received: AtomicU64,
     /// Subscribers that were disconnected.
     pub ended: AtomicU64,
+    /// Latencies of the measured window so far.
+    pub latencies: LiveLatencies,
 }
 
 /// What a slice's receipts added up to.
@@ -257,6 +260,7 @@ impl Recorder {
             None => None,
             Some(kernel) => kernel.note(times.planned_ns, received_ns, &mut recording.out_of_range),
         };
+        self.progress.latencies.count(latency_ns);
         if let Some(receipts) = &mut self.receipts {
             receipts.note(index, subscriber, latency_ns, received_ns, kernel_ns);
         }

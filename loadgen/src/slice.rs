@@ -14,6 +14,7 @@ use crate::feed::{FeedConnection, FeedError};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::kernel_time::Offset;
+use crate::live::Live;
 use crate::message::{MessageTemplate, PayloadTooSmall};
 use crate::observation::{Costs, Observation, Wellbeing};
 use crate::plan::{Case, Instruments, Slice, Timestamps};
@@ -161,8 +162,8 @@ pub struct SliceOutcome {
 pub trait Watcher {
     /// So many of so many subscribers are attached.
     fn attaching(&self, attached: u64, connections: u64);
-    /// Publishing: time since it began, length of warm-up, receipts so far.
-    fn measuring(&self, elapsed: Duration, warmup: Duration, received: u64);
+    /// Publishing: time since it began, length of warm-up, and how it goes, for whoever wants to know.
+    fn measuring(&self, elapsed: Duration, warmup: Duration, live: &dyn Fn() -> Live);
     /// Everything is sent, the last receipts are waited for.
     fn draining(&self, received: u64);
 }
@@ -331,6 +332,7 @@ impl Running<'_> {
     /// Looks after the slice until everything is published, or nothing more shall be.
     fn follow(&mut self, publisher: &Publisher, start_ns: u64) -> Result<(), SliceError> {
         let window_ns = start_ns + self.table.schedule().window_begins_ns();
+        let mut outstanding = Outstanding::default();
         while !publisher.is_finished() && !self.interrupt.is_asked() {
             let now_ns = clock::now_ns();
             if now_ns >= window_ns {
@@ -342,8 +344,14 @@ impl Running<'_> {
                 return Err(self.nobody_listens());
             }
             let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
-            let received = self.workers.sum(|progress| &progress.received);
-            self.watcher.measuring(elapsed, self.request.slice.warmup, received);
+            outstanding.look(self);
+            self.watcher.measuring(elapsed, self.request.slice.warmup, &|| Live {
+                received: self.workers.sum(|progress| &progress.received),
+                latencies: self.workers.latencies(),
+                missing: outstanding.missing(),
+                disconnected: self.workers.sum(|progress| &progress.ended),
+                behind_us: outstanding.behind_us,
+            });
             let next_ns = now_ns + LOOK_NS;
             clock::sleep_until(if now_ns < window_ns { next_ns.min(window_ns) } else { next_ns });
         }
@@ -479,6 +487,44 @@ fn planned_by_second(table: &Timetable) -> Vec<u64> {
         by_second[((offset_ns - schedule.window_begins_ns()) / SECOND_NS) as usize] += 1;
     }
     by_second
+}
+
+/// What is due and has not come, seen from look to look.
+#[derive(Debug, Default)]
+struct Outstanding {
+    /// Messages sent so far.
+    sent: usize,
+    /// Deliveries outstanding at the last looks. What is under way comes soon and leaves the smallest of them; what is
+    /// lost stays.
+    last: [u64; Self::LOOKS],
+    looks: usize,
+    behind_us: Option<f64>,
+}
+
+impl Outstanding {
+    /// Looks of a second.
+    const LOOKS: usize = 20;
+
+    fn look(&mut self, running: &Running<'_>) {
+        let table = &running.table;
+        if table.is_closed_loop() {
+            return;
+        }
+        while let Some(times) = (self.sent < table.len()).then(|| table.times_of(self.sent)).flatten() {
+            self.behind_us = Some(times.sent_ns.saturating_sub(times.planned_ns) as f64 / 1_000.0);
+            self.sent += 1;
+        }
+        let load = &running.request.case.load;
+        let expected = load.turns().expected(0, self.sent, load.connections);
+        let received = running.workers.sum(|progress| &progress.received);
+        self.last[self.looks % Self::LOOKS] = expected.saturating_sub(received);
+        self.looks += 1;
+    }
+
+    fn missing(&self) -> u64 {
+        // At the beginning there were not yet enough looks to tell what is lost from what is under way.
+        if self.looks < Self::LOOKS { 0 } else { self.last.iter().copied().min().unwrap_or(0) }
+    }
 }
 
 /// How many of the first `published` messages were planned in each second of the window.

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use crate::channels::{Channel, Turns};
 use crate::in_flight::{InFlight, WorkerShare};
 use crate::kernel_time::{KernelRecorder, Offset};
+use crate::live::LatencyCounts;
 use crate::message::MessageTemplate;
 use crate::receipt_log::{Extent, ReceiptLog};
 use crate::recorder::{Progress, Recorder, Recording};
@@ -114,6 +115,13 @@ impl Workers {
     /// A counter, summed over all workers.
     pub fn sum(&self, counter: impl Fn(&Progress) -> &AtomicU64) -> u64 {
         self.progress.iter().map(|progress| counter(progress).load(Ordering::Acquire)).sum()
+    }
+
+    /// Latencies so far, of all workers.
+    pub fn latencies(&self) -> LatencyCounts {
+        let mut counts = LatencyCounts::default();
+        self.progress.iter().for_each(|progress| counts.add(&progress.latencies));
+        counts
     }
 
     /// Why one of them has ended before its time.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use lastmile_reports::terminal::TerminalOptions;
 use lastmile_reports::view::comparison::Run;
-use lastmile_reports::{html, markdown, store, terminal};
+use lastmile_reports::{html, json, markdown, store, terminal};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: sample_reports FOLDER")?);
@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] {
         store::write(&folder.join(format!("{name}.json")), &result)?;
         store::write_text(&folder.join(format!("{name}.md")), &markdown::render(&result))?;
+        store::write_text(&folder.join(format!("{name}-report.json")), &json::render(&result))?;
         store::write_text(&folder.join(format!("{name}.html")), &html::render(&result))?;
         if result.cases.len() <= 10 {
             println!("{}", terminal::render(&result, &TerminalOptions { width: 160, color: true }));

@@ -265,7 +265,7 @@ fn floors_are_references_and_not_rivals() {
     let place =
         |name: &str| results.find(&format!("</svg>{name}</th>")).unwrap_or_else(|| panic!("no {name}"));
     assert!(place("wt-datagram") < place("redis") && place("redis") < place("tcp"), "floors come last");
-    assert!(page.contains("The same fan-out over bare TCP takes"));
+    assert!(page.contains("over bare TCP takes"));
     for sentence in page.split("<p>").skip(1).filter(|text| text.contains("lowest p50")) {
         assert!(!sentence.starts_with("redis") && !sentence.starts_with("tcp"), "{sentence}");
     }
@@ -340,6 +340,9 @@ fn stored_results_of_every_version_are_drawn() {
     let mut drawn = 0;
     for entry in std::fs::read_dir(folder).expect("lists") {
         let path = entry.expect("lists").path();
+        if path.extension().is_none_or(|ending| ending != "json") {
+            continue;
+        }
         let result = store::read(&path).unwrap_or_else(|error| panic!("{error}"));
         assert_well_formed(&html::render(&result));
         drawn += 1;

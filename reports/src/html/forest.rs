@@ -114,7 +114,7 @@ fn change_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     };
     for step in [1.0, 2.0, 5.0, 10.0, 20.0, 25.0, 50.0, 100.0] {
         let (first, last) = ((percent(low) / step).ceil() as i64, (percent(high) / step).floor() as i64);
-        if last - first < most as i64 && high / low < 6.0 {
+        if last - first < most as i64 && high / low < 2.5 {
             return (first..=last)
                 .map(|index| index as f64 * step)
                 .map(|change| (1.0 + change / 100.0, label(change)))
@@ -122,12 +122,22 @@ fn change_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
                 .collect();
         }
     }
-    let doublings = (low.log2().ceil() as i32)..=(high.log2().floor() as i32);
-    let every = (doublings.clone().count().div_ceil(most)).max(1) as i32;
-    doublings
-        .filter(|power| power % every == 0)
-        .map(|power| (2_f64.powi(power), label(percent(2_f64.powi(power)))))
-        .collect()
+    // From no change outwards, as long as they don't come too close.
+    const CHANGES: [f64; 9] = [25.0, 50.0, 100.0, 200.0, 400.0, 900.0, 1_900.0, 4_900.0, 9_900.0];
+    let apart = (high / low).ln() / (most + 1) as f64;
+    let mut ratios = vec![1.0];
+    for side in [1.0, -1.0_f64] {
+        let mut last = 0.0_f64;
+        for place in CHANGES.iter().map(|change| (1.0 + change / 100.0).ln()) {
+            let ratio = (side * place).exp();
+            if place - last >= apart && ratio > low && ratio < high {
+                ratios.push(ratio);
+                last = place;
+            }
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    ratios.into_iter().map(|ratio| (ratio, label(percent(ratio)))).collect()
 }
 
 #[cfg(test)]

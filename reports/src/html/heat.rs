@@ -11,7 +11,7 @@ use super::plot::{Axis, Margins, Plot, coordinate};
 use super::scale::{labelled, logarithmic_ticks};
 use super::ticks::{round_time, second_ticks};
 
-/// Shares of a second's deliveries from which on a cell is darker, and their words.
+/// Shares of a second's deliveries from which on a cell has a stronger colour, and their words.
 const LEVELS: [(f64, &str); 6] =
     [(0.0, "any"), (0.001, "0.1 %"), (0.01, "1 %"), (0.04, "4 %"), (0.1, "10 %"), (0.25, "25 %")];
 
@@ -39,7 +39,7 @@ pub fn render(maps: &[HeatMap], by_doubling: &[(String, usize, Vec<(i16, f64)>)]
     let cell = if seconds == 1 { "a second".to_owned() } else { format!("{seconds} seconds") };
     let caption = format!(
         "Each column is {cell} of the measured window, each cell a quarter of a doubling of latency (from planned \
-         time); the darker, the larger its share of the column's deliveries. All maps share one logarithmic scale."
+         time); the stronger its colour, the larger its share of the column's deliveries. All maps share one logarithmic scale."
     );
     Some(key(&levels) + &figure(&grid("multiples", &plots), &caption, Some(&table(by_doubling))))
 }

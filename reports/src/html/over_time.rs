@@ -191,7 +191,7 @@ fn draw_time_series(plot: &mut Plot, series: &TimeSeries, quantity: Quantity) {
     let stretches: Vec<Vec<(f64, f64)>> = series
         .points
         .chunk_by(|left, right| right.0 == left.0 + 1)
-        .map(|stretch| thin_out(stretch, plot.x.domain(), (right - left) as usize / 2))
+        .map(|stretch| thin_out(stretch, plot.x.domain(), (right - left) as usize / 3))
         .collect();
     plot.line(&stretches);
     if series.points.len() <= MOST_MARKERS && !series.is_floor {
@@ -208,11 +208,11 @@ fn draw_time_series(plot: &mut Plot, series: &TimeSeries, quantity: Quantity) {
 fn thin_out(points: &[(u32, f64)], domain: (f64, f64), columns: usize) -> Vec<(f64, f64)> {
     let all = || points.iter().map(|(second, value)| (f64::from(*second), *value));
     if points.len() <= columns {
-        return all().collect();
+        return without_level_middles(all().collect());
     }
     let column = |second: f64| ((second - domain.0) / (domain.1 - domain.0) * columns as f64) as usize;
     let points: Vec<(f64, f64)> = all().collect();
-    points
+    let thin = points
         .chunk_by(|left, right| column(left.0) == column(right.0))
         .flat_map(|run| {
             let by_value = |left: &&(f64, f64), right: &&(f64, f64)| left.1.total_cmp(&right.1);
@@ -224,7 +224,18 @@ fn thin_out(points: &[(u32, f64)], domain: (f64, f64), columns: usize) -> Vec<(f
                 (only, _) => only.into_iter().collect(),
             }
         })
-        .collect()
+        .collect();
+    without_level_middles(thin)
+}
+
+/// Leaves out what lies between two points of its own height.
+fn without_level_middles(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let is_level = |index: usize| {
+        let at = |index: usize| points[index].1.to_bits();
+        index > 0 && index + 1 < points.len() && at(index - 1) == at(index) && at(index) == at(index + 1)
+    };
+    let kept: Vec<bool> = (0..points.len()).map(|index| !is_level(index)).collect();
+    points.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(point, _)| point).collect()
 }
 
 fn time_table(group: &Group) -> Table {
@@ -273,5 +284,9 @@ mod tests {
         assert!(thin.contains(&(4_321.0, 9_000.0)));
         assert!(thin.is_sorted_by(|left, right| left.0 < right.0), "time goes forward");
         assert_eq!(thin_out(&points[..10], (0.0, 9.0), 400).len(), 10);
+        let level: Vec<(u32, f64)> =
+            (0..10).map(|second| (second, if second == 7 { 99.0 } else { 100.0 })).collect();
+        let thin = thin_out(&level, (0.0, 9.0), 400);
+        assert_eq!(thin, [(0.0, 100.0), (6.0, 100.0), (7.0, 99.0), (8.0, 100.0), (9.0, 100.0)]);
     }
 }
