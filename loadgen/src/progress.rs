@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -94,13 +95,13 @@ impl Protocol {
         );
         let disconnected = self.before.disconnected + self.live.disconnected;
         if disconnected > 0 {
-            words += &format!("  disconnected {}", whole(disconnected));
+            let _ = write!(words, "  disconnected {}", whole(disconnected));
         }
         if let Some(cores) = self.generator_cores {
-            words += &format!("  generator {} cores", fixed(cores, 2));
+            let _ = write!(words, "  generator {} cores", fixed(cores, 2));
         }
         if let Some(behind_us) = self.live.behind_us {
-            words += &format!(", {} late", time_us(behind_us));
+            let _ = write!(words, ", {} late", time_us(behind_us));
         }
         words
     }

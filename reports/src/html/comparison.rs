@@ -1,5 +1,7 @@
 //! Several results as one HTML file.
 
+use std::fmt::Write;
+
 use crate::view::comparison::{Comparison, Run};
 
 use super::escape::Text;
@@ -49,11 +51,10 @@ pub fn render(runs: &[Run<'_>]) -> String {
             &section(&id, "Latency by percentile", &group.heading, &content),
         );
     }
-    let commands: String = comparison
-        .commands
-        .iter()
-        .map(|(name, command)| format!("<h3>{}</h3>{}", Text(name), copyable("command", command)))
-        .collect();
+    let mut commands = String::new();
+    for (name, command) in &comparison.commands {
+        let _ = write!(commands, "<h3>{}</h3>{}", Text(name), copyable("command", command));
+    }
     page.section("commands", "Commands", "", &commands);
     page.finish(None)
 }

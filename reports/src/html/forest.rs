@@ -104,7 +104,10 @@ fn domain(forest: &Forest, rows: &[&ForestRow]) -> (f64, f64) {
     (low / 1.02, high * 1.02)
 }
 
-/// Round changes in percent: equal steps where the axis spans little, doublings where it spans much.
+/// Changes in percent, and their reverse to the other side, that ticks of a wide axis are chosen from.
+const CHANGES: [f64; 9] = [25.0, 50.0, 100.0, 200.0, 400.0, 900.0, 1_900.0, 4_900.0, 9_900.0];
+
+/// Round changes in percent: equal steps where the axis spans little.
 fn change_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     let percent = |ratio: f64| (ratio - 1.0) * 100.0;
     let label = |change: f64| match change {
@@ -123,7 +126,6 @@ fn change_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
         }
     }
     // From no change outwards, as long as they don't come too close.
-    const CHANGES: [f64; 9] = [25.0, 50.0, 100.0, 200.0, 400.0, 900.0, 1_900.0, 4_900.0, 9_900.0];
     let apart = (high / low).ln() / (most + 1) as f64;
     let mut ratios = vec![1.0];
     for side in [1.0, -1.0_f64] {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::figures::{percent, time_us};
-use crate::view::heat::{HeatMap, bucket_begins_us};
+use crate::view::heat::{Doublings, HeatMap, bucket_begins_us};
 use crate::view::table::{Cell, Column, Row, Table};
 
 use super::figure::{figure, grid, key};
@@ -21,7 +21,7 @@ fn level(share: f64) -> usize {
 }
 
 /// All maps; `None` where there is none.
-pub fn render(maps: &[HeatMap], by_doubling: &[(String, usize, Vec<(i16, f64)>)]) -> Option<String> {
+pub fn render(maps: &[HeatMap], by_doubling: &[Doublings]) -> Option<String> {
     let bounds = maps.iter().filter_map(HeatMap::bounds);
     let (low, high) = bounds.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))?;
     let columns = maps.iter().flat_map(|map| map.columns.iter().map(|column| column.index)).max()? + 1;
@@ -100,19 +100,20 @@ fn cells(plot: &mut Plot, map: &HeatMap, (low, high): (i16, i16), columns: u32) 
 }
 
 /// The window as a whole, in doublings: what the maps add up to.
-fn table(by_doubling: &[(String, usize, Vec<(i16, f64)>)]) -> Table {
+fn table(by_doubling: &[Doublings]) -> Table {
     let mut doublings: Vec<i16> =
-        by_doubling.iter().flat_map(|(_, _, shares)| shares.iter().map(|(doubling, _)| *doubling)).collect();
+        by_doubling.iter().flat_map(|of| of.shares.iter().map(|(doubling, _)| *doubling)).collect();
     doublings.sort_unstable();
     doublings.dedup();
     let mut columns = vec![Column::figures("", "latency from", "", "Lower end of the doubling")];
     columns.extend(
-        by_doubling.iter().map(|(name, ..)| Column::figures("", name, "", "Share of all deliveries in it")),
+        by_doubling.iter().map(|of| Column::figures("", &of.name, "", "Share of all deliveries in it")),
     );
     let rows = doublings.into_iter().map(|doubling| {
         let begins = Cell::plain(time_us(2_f64.powi(i32::from(doubling))));
-        let shares = by_doubling.iter().map(|(_, _, shares)| {
-            let share = shares.iter().find(|(other, _)| *other == doubling).map_or(0.0, |(_, share)| *share);
+        let shares = by_doubling.iter().map(|of| {
+            let share =
+                of.shares.iter().find(|(other, _)| *other == doubling).map_or(0.0, |(_, share)| *share);
             Cell::faults(0, percent((share * 1e9) as u64, 1_000_000_000))
         });
         Row { slot: None, cells: std::iter::once(begins).chain(shares).collect() }

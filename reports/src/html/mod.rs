@@ -54,9 +54,13 @@ pub fn render(result: &RunResult) -> String {
     } else {
         let all: Vec<Panel> = report.groups.first().map_or_else(Vec::new, |group| panels(group, ""));
         let (latency, others): (Vec<Panel>, Vec<Panel>) = all.into_iter().partition(|panel| panel.is_latency);
-        latency.iter().for_each(|panel| add(&mut page, panel));
+        for panel in &latency {
+            add(&mut page, panel);
+        }
         growth_section(&mut page, &growth);
-        others.iter().for_each(|panel| add(&mut page, panel));
+        for panel in &others {
+            add(&mut page, panel);
+        }
     }
     tables_at_the_end(&mut page, &report);
     footer(&mut page, &report);

@@ -165,6 +165,6 @@ fn joined(tables: &[Table]) -> Option<Table> {
         all.columns.extend(other.columns.iter().skip(1).cloned());
         all.rows.truncate(other.rows.len());
     }
-    all.caption = "The points of these plots".to_owned();
+    "The points of these plots".clone_into(&mut all.caption);
     Some(all)
 }

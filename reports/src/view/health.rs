@@ -88,7 +88,7 @@ pub fn table(result: &RunResult, checks: &[Check]) -> Table {
     }
 }
 
-fn of(found: String, limit: String) -> String {
+fn of(found: &str, limit: &str) -> String {
     format!("{found} / {limit}")
 }
 
@@ -100,7 +100,7 @@ fn achieved(case: &CaseResult) -> Option<String> {
 fn slip(case: &CaseResult) -> Option<String> {
     let slip_us = case.schedule_slip_us?.p99?;
     let limit_us = (0.05 * case.latency_us.p50?).max(100.0);
-    Some(of(time_us(slip_us), time_us(limit_us)))
+    Some(of(&time_us(slip_us), &time_us(limit_us)))
 }
 
 fn busiest(case: &CaseResult) -> Option<String> {
@@ -113,13 +113,13 @@ fn canary(case: &CaseResult) -> Option<String> {
     let canary = case.health.as_ref()?.canary_us.as_ref()?;
     let tails = [("p99.9", canary.p99_9), ("p99", canary.p99), ("p90", canary.p90), ("p50", canary.p50)];
     let (name, late_us) = tails.into_iter().find_map(|(name, value)| Some((name, value?)))?;
-    Some(of(format!("{name} {}", time_us(late_us)), limit_of_p99(case)))
+    Some(of(&format!("{name} {}", time_us(late_us)), &limit_of_p99(case)))
 }
 
 fn queueing(case: &CaseResult) -> Option<String> {
     let of_health =
         |health: &Health| health.kernel_to_client_us.and_then(|latency: LatencySummary| latency.p99);
-    Some(of(time_us(case.health.as_ref().and_then(of_health)?), limit_of_p99(case)))
+    Some(of(&time_us(case.health.as_ref().and_then(of_health)?), &limit_of_p99(case)))
 }
 
 /// A tenth of the measured p99.
@@ -142,5 +142,5 @@ fn throttled(case: &CaseResult) -> Option<String> {
 
 fn costs(case: &CaseResult) -> Option<String> {
     let (generator_us, server_us) = (case.generator.cpu_us_per_delivery?, case.server.cpu_us_per_delivery?);
-    Some(of(time_us(generator_us), format!("< {}", time_us(server_us))))
+    Some(of(&time_us(generator_us), &format!("< {}", time_us(server_us))))
 }

@@ -31,6 +31,15 @@ pub struct HeatColumn {
     pub cells: Vec<(i16, f64)>,
 }
 
+/// The share of all deliveries of one case in each doubling of the latency.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doublings {
+    /// The protocol's name.
+    pub name: String,
+    /// A doubling, from 2^n microseconds, and its share.
+    pub shares: Vec<(i16, f64)>,
+}
+
 /// The latency in microseconds at which a bucket begins.
 pub fn bucket_begins_us(bucket: i16) -> f64 {
     2_f64.powf(f64::from(bucket) / f64::from(BUCKETS_A_DOUBLING))
@@ -82,9 +91,8 @@ fn shares(index: u32, mut cells: Vec<(i16, u64)>) -> HeatColumn {
     HeatColumn { index, cells: cells.into_iter().map(share).collect() }
 }
 
-/// Over the whole window: for each doubling of the latency its lower end in microseconds and the share of the
-/// deliveries in it. Empty where the timeline does not tell magnitudes.
-pub fn by_doubling(case: &CaseResult) -> Vec<(i16, f64)> {
+/// The whole window by doublings; `None` where the timeline does not tell magnitudes.
+pub fn by_doubling(case: &CaseResult) -> Option<Doublings> {
     let mut sums: Vec<(i16, u64)> = Vec::new();
     for (bucket, count) in case.timeline.iter().flat_map(|point| &point.buckets) {
         let doubling = bucket.div_euclid(BUCKETS_A_DOUBLING);
@@ -93,7 +101,8 @@ pub fn by_doubling(case: &CaseResult) -> Vec<(i16, f64)> {
             None => sums.push((doubling, *count)),
         }
     }
-    shares(0, sums).cells
+    let shares = shares(0, sums).cells;
+    (!shares.is_empty()).then(|| Doublings { name: case.protocol.clone(), shares })
 }
 
 #[cfg(test)]

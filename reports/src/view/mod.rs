@@ -24,7 +24,7 @@ use crate::schema::{CaseResult, RunResult};
 use crate::statistics::Distribution;
 
 use capacity::CapacityView;
-use heat::HeatMap;
+use heat::{Doublings, HeatMap};
 use loads::Loads;
 use over_time::{Rates, TimePanel};
 use ranges::Ranges;
@@ -129,8 +129,8 @@ pub struct Group {
     pub p99_over_time: Vec<TimeSeries>,
     /// Latencies over time by magnitude, one map a case.
     pub heat: Vec<HeatMap>,
-    /// The share of all deliveries in each doubling of the latency: name, slot, and doubling with its share.
-    pub by_doubling: Vec<(String, usize, Vec<(i16, f64)>)>,
+    /// The share of all deliveries in each doubling of the latency, one entry a case.
+    pub by_doubling: Vec<Doublings>,
     /// Where the time goes.
     pub waterfall: Option<Waterfall>,
     /// Messages planned, published and arrived over time, one entry a case.
@@ -227,9 +227,6 @@ fn group(heading: String, measured: &[(&CaseResult, &Distribution)]) -> Group {
     let of_each = |figure: fn(&crate::schema::TimelinePoint) -> Option<f64>| -> Vec<TimeSeries> {
         cases.iter().filter_map(|case| series::over_time(case, figure)).collect()
     };
-    let doublings = cases
-        .iter()
-        .map(|case| (case.protocol.clone(), style::slot(&case.protocol), heat::by_doubling(case)));
     Group {
         heading,
         sentences: summary::sentences(measured),
@@ -241,7 +238,7 @@ fn group(heading: String, measured: &[(&CaseResult, &Distribution)]) -> Group {
         p50_over_time: of_each(|point| point.p50_us),
         p99_over_time: of_each(|point| point.p99_us),
         heat: cases.iter().filter_map(|case| HeatMap::of(case)).collect(),
-        by_doubling: doublings.filter(|(_, _, shares)| !shares.is_empty()).collect(),
+        by_doubling: cases.iter().filter_map(|case| heat::by_doubling(case)).collect(),
         waterfall: Waterfall::of(&cases),
         rates: cases.iter().filter_map(|case| Rates::of(case)).collect(),
         spread: ranges::spread(&cases),

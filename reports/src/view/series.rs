@@ -203,7 +203,7 @@ pub fn curve(case: &CaseResult, distribution: &Distribution) -> Option<Curve> {
         .collect();
     let (slot, is_floor, is_bootstrap) = (style::slot(&case.protocol), case.floor, band.is_some());
     let name = case.protocol.clone();
-    (end > 0.0 && !points.is_empty()).then(|| Curve { name, slot, points, marks, is_floor, is_bootstrap })
+    (end > 0.0 && !points.is_empty()).then_some(Curve { name, slot, points, marks, is_floor, is_bootstrap })
 }
 
 /// One figure of a case's timeline as a series; `None` where no second has it.

@@ -100,8 +100,11 @@ const PANELS: [(&str, Quantity, Figure); 6] = [
     ("Deliveries a second", Quantity::PerSecond, |case| Some(case.deliveries_per_s)),
 ];
 
+/// A value of a part of the load, in words.
+type InWords = fn(f64) -> String;
+
 /// The parts of a load, each with how it is told when it is held.
-const PARTS: [(&str, Part, fn(f64) -> String); 3] = [
+const PARTS: [(&str, Part, InWords); 3] = [
     (
         "subscribers",
         |case| f64::from(case.connections),
@@ -164,9 +167,12 @@ fn varies(cases: &[CaseResult], part: Part) -> bool {
     cases.iter().any(|case| part(case).total_cmp(&part(&cases[0])).is_ne())
 }
 
+/// Values of the held parts, and the cases that agree in them.
+type Held<'a> = (Vec<f64>, Vec<&'a CaseResult>);
+
 /// Cases that agree in the held parts, in the order they first appear.
-fn by_held<'a>(cases: &'a [CaseResult], held: &[usize]) -> Vec<(Vec<f64>, Vec<&'a CaseResult>)> {
-    let mut groups: Vec<(Vec<f64>, Vec<&CaseResult>)> = Vec::new();
+fn by_held<'a>(cases: &'a [CaseResult], held: &[usize]) -> Vec<Held<'a>> {
+    let mut groups: Vec<Held<'a>> = Vec::new();
     for case in cases {
         let key: Vec<f64> = held.iter().map(|index| PARTS[*index].1(case)).collect();
         match groups.iter_mut().find(|(other, _)| *other == key) {
