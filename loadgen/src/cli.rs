@@ -4,12 +4,16 @@
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::gate::settings::{GateSettings, parse_alpha};
+use crate::redis::RedisUrl;
 use crate::scenario::capacity::CapacitySettings;
 use crate::scenario::settings::{LoadSettings, RunSettings, ServerSettings};
-use crate::scenario::values::parse_rate;
+use crate::scenario::values::{parse_path, parse_rate};
+use crate::variant::Variant;
 
 /// How long from a Redis publish until a client has the message, over WebSocket, SSE and WebTransport.
 #[derive(Debug, Parser)]
@@ -35,6 +39,12 @@ pub enum Command {
     Report(ReportArguments),
     /// Show a result in the terminal
     Show(ShowArguments),
+    /// Hold one stored result against another, as far as two single runs can tell
+    Compare(CompareArguments),
+    /// Measure two builds in turn and decide whether the candidate got worse; the exit code tells
+    Gate(Box<GateArguments>),
+    /// Results over months: add them, look for changes of level, draw trends
+    History(HistoryArguments),
 }
 
 /// Flags of `lastmile run`.
@@ -179,6 +189,269 @@ pub struct ShowArguments {
     /// As Markdown
     #[arg(long)]
     pub markdown: bool,
+}
+
+/// Flags of `lastmile compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArguments {
+    /// The result the other is held against
+    pub base: PathBuf,
+
+    /// The result that is judged
+    pub candidate: PathBuf,
+
+    /// As Markdown
+    #[arg(long)]
+    pub markdown: bool,
+
+    /// Write the HTML report here, too
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Flags of `lastmile gate`.
+#[derive(Debug, Clone, Args)]
+pub struct GateArguments {
+    /// A scenario file, with [gate] in it or without; flags take the place of what it says
+    #[arg(value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+
+    /// What the candidate is held against: a lastmile-server, or a git reference to build one from
+    #[arg(long, value_name = "PROGRAM|REF", required_unless_present = "base_cmd", help_heading = "Builds")]
+    pub base: Option<String>,
+
+    /// What is judged: a lastmile-server, or a git reference to build one from
+    #[arg(
+        long,
+        value_name = "PROGRAM|REF",
+        required_unless_present = "candidate_cmd",
+        help_heading = "Builds"
+    )]
+    pub candidate: Option<String>,
+
+    /// Any other server as the base: a command that stays in the foreground and listens on 127.0.0.1 at {port} (or
+    /// $PORT), with its messages from {redis} (or $REDIS_URL)
+    #[arg(long, value_name = "COMMAND", conflicts_with = "base", help_heading = "Builds")]
+    pub base_cmd: Option<String>,
+
+    /// Any other server as the candidate
+    #[arg(long, value_name = "COMMAND", conflicts_with = "candidate", help_heading = "Builds")]
+    pub candidate_cmd: Option<String>,
+
+    /// What builds a git reference, in its worktree [default: cargo build --release --locked -p lastmile-server]
+    #[arg(long, value_name = "COMMAND", requires = "build_output", help_heading = "Builds")]
+    pub build_cmd: Option<String>,
+
+    /// The program that the build leaves, relative to its worktree
+    #[arg(long, value_name = "PATH", requires = "build_cmd", help_heading = "Builds")]
+    pub build_output: Option<PathBuf>,
+
+    /// Where finished builds are kept [default: lastmile/builds in the user's cache folder]
+    #[arg(long, value_name = "DIR", help_heading = "Builds")]
+    pub cache: Option<PathBuf>,
+
+    /// How it decides.
+    #[command(flatten, next_help_heading = "Decision")]
+    pub gate: GateSettings,
+
+    /// What is measured.
+    #[command(flatten, next_help_heading = "What a block measures (by default ws for 3s after 500ms)")]
+    pub load: LoadSettings,
+
+    /// What holds for all blocks.
+    #[command(flatten, next_help_heading = "How")]
+    pub run: RunSettings,
+
+    /// Your Redis instead of a private one for each block
+    #[arg(long, value_name = "URL", value_parser = |text: &str| text.parse::<RedisUrl>(), help_heading = "How")]
+    pub redis: Option<RedisUrl>,
+
+    /// Path of the commands' WebSocket [default: that of lastmile-server]
+    #[arg(long, value_name = "PATH", value_parser = parse_path, help_heading = "How")]
+    pub ws_path: Option<String>,
+
+    /// Path of the commands' event stream [default: that of lastmile-server]
+    #[arg(long, value_name = "PATH", value_parser = parse_path, help_heading = "How")]
+    pub sse_path: Option<String>,
+
+    /// Folder for gate.json, gate.html, gate.md and gate.junit.xml [default: results/gate- and the time]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+
+    /// Print the result as JSON instead of the table
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+impl GateArguments {
+    /// What a block measures unless told otherwise: short, for there are many, and as long as p99 needs.
+    pub fn default_load() -> LoadSettings {
+        LoadSettings {
+            protocols: Some(vec![Variant::WS]),
+            duration: Some(Duration::from_secs(3)),
+            warmup: Some(Duration::from_millis(500)),
+            ..LoadSettings::default()
+        }
+    }
+}
+
+/// Flags of `lastmile history`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArguments {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub task: HistoryTask,
+}
+
+/// What can be done with a history.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HistoryTask {
+    /// Add results of runs
+    Add(HistoryAdd),
+    /// List the runs
+    List(HistoryList),
+    /// Look for changes of level in every series; exit code 1 where a recent one is for the worse
+    Check(HistoryCheck),
+    /// Draw every series, and where its level changed, as an HTML page
+    Report(HistoryReport),
+    /// Write every series as CSV, with the configuration that Apache Otava reads it by
+    Export(HistoryExport),
+    /// Add runs from CSV, of an export or of other tools
+    Import(HistoryImport),
+}
+
+/// Flags of `lastmile history add`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryAdd {
+    /// Where the history is: sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, value_name = "URL", env = "LASTMILE_HISTORY", hide_env_values = true)]
+    pub db: String,
+
+    /// The results to add
+    #[arg(required = true, value_name = "RESULT")]
+    pub results: Vec<PathBuf>,
+
+    /// The branch measured [default: as the CI says, else the current one]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+
+    /// The revision measured [default: as the CI says, else the one in the result]
+    #[arg(long, value_name = "COMMIT")]
+    pub revision: Option<String>,
+
+    /// Also results that their own checks call INVALID
+    #[arg(long)]
+    pub allow_invalid: bool,
+}
+
+/// Flags of `lastmile history list`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryList {
+    /// Where the history is
+    #[arg(long, value_name = "URL", env = "LASTMILE_HISTORY", hide_env_values = true)]
+    pub db: String,
+
+    /// Only runs of this branch
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+}
+
+/// Which series are looked at, and how closely.
+#[derive(Debug, Clone, Args)]
+pub struct SeriesSelection {
+    /// Where the history is
+    #[arg(long, value_name = "URL", env = "LASTMILE_HISTORY", hide_env_values = true)]
+    pub db: String,
+
+    /// The branch [default: as the CI says, else the current one]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+
+    /// Only the machine whose fingerprint begins so
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub machine: Option<String>,
+
+    /// Largest p-value of a change
+    #[arg(long, value_name = "CHANCE", default_value_t = 0.001, value_parser = parse_alpha)]
+    pub p: f64,
+
+    /// Smallest change that is told, in per cent
+    #[arg(long, value_name = "PERCENT", default_value_t = 2.0, value_parser = parse_percent)]
+    pub change: f64,
+}
+
+impl SeriesSelection {
+    /// All of a history, as closely as is usual.
+    pub fn of(db: &str) -> Self {
+        Self { db: db.to_owned(), branch: None, machine: None, p: 0.001, change: 2.0 }
+    }
+}
+
+/// Flags of `lastmile history check`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryCheck {
+    /// Which series.
+    #[command(flatten)]
+    pub selection: SeriesSelection,
+
+    /// A change is an alarm while its first run is among the last so many
+    #[arg(long, value_name = "RUNS", default_value_t = 20)]
+    pub recent: usize,
+}
+
+/// Flags of `lastmile history report`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryReport {
+    /// Which series.
+    #[command(flatten)]
+    pub selection: SeriesSelection,
+
+    /// Where to write the page
+    #[arg(short, long, value_name = "FILE", default_value = "history.html")]
+    pub output: PathBuf,
+}
+
+/// Flags of `lastmile history export`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryExport {
+    /// Where the history is
+    #[arg(long, value_name = "URL", env = "LASTMILE_HISTORY", hide_env_values = true)]
+    pub db: String,
+
+    /// The branch [default: as the CI says, else the current one]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+
+    /// Folder for the files
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Flags of `lastmile history import`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryImport {
+    /// Where the history is
+    #[arg(long, value_name = "URL", env = "LASTMILE_HISTORY", hide_env_values = true)]
+    pub db: String,
+
+    /// Files with the columns time, revision or commit, perhaps branch, machine and case, and one for each metric
+    #[arg(required = true, value_name = "CSV")]
+    pub files: Vec<PathBuf>,
+
+    /// The branch of runs that don't say [default: main]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+
+    /// The machine of runs that don't say: figures of different machines must have different names
+    #[arg(long, value_name = "NAME", default_value = "imported")]
+    pub machine: String,
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').trim().parse::<f64>().ok();
+    percent
+        .filter(|percent| (0.0..=1000.0).contains(percent))
+        .ok_or_else(|| "give per cent, from 0 to 1000".to_owned())
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub mod clock;
 pub mod commands;
 pub mod environment;
 pub mod feed;
+pub mod gate;
+pub mod history;
 pub mod host;
 pub mod in_flight;
 pub mod interrupt;

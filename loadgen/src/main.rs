@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
-use lastmile::cli::{CapacityArguments, Command, CommandLine, DemoArguments, RunArguments};
+use lastmile::cli::{CapacityArguments, Command, CommandLine, DemoArguments, GateArguments, RunArguments};
 use lastmile::commands::doctor::{Severity, examine, table};
-use lastmile::commands::{EXIT_BREAKDOWN, EXIT_INVALID, EXIT_USAGE, capacity, demo, report, run};
+use lastmile::commands::{
+    EXIT_BREAKDOWN, EXIT_INVALID, EXIT_USAGE, capacity, compare, demo, gate, history, report, run,
+};
 use lastmile::interrupt::{EXIT_INTERRUPTED, Interrupt};
 
 fn main() -> ExitCode {
@@ -38,6 +40,16 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Show(arguments) => {
             print!("{}", report::show(&arguments)?);
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Compare(arguments) => {
+            print!("{}", compare::execute(&arguments)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Gate(arguments) => hold(&arguments),
+        Command::History(arguments) => {
+            let answer = history::execute(&arguments)?;
+            print!("{}", answer.text);
+            Ok(ExitCode::from(answer.code))
         }
     }
 }
@@ -76,6 +88,17 @@ fn find_capacity(arguments: &CapacityArguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code is the decision.
+fn hold(arguments: &GateArguments) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::listen().map_err(|error| anyhow!("can't listen to signals: {error}"))?;
+    let finished = gate::execute(arguments, command_line(), &interrupt)?;
+    print!("{}", finished.text(arguments.json));
+    if let Some(failure) = &finished.result.failure {
+        eprintln!("lastmile: {failure}");
+    }
+    Ok(ExitCode::from(finished.result.exit_code))
 }
 
 fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {

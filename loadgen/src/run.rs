@@ -92,7 +92,7 @@ pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &d
             Vec::new()
         }
     };
-    let private_redis = matches!(request.stack, StackPlan::Private { redis: None, .. });
+    let private_redis = request.stack.has_private_redis();
     let mut result = RunResult {
         schema: SCHEMA.to_owned(),
         command: request.command.clone(),
@@ -112,7 +112,7 @@ pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &d
 }
 
 /// The current time in UTC, to the second.
-fn now_rfc3339() -> String {
+pub fn now_rfc3339() -> String {
     let now = time::OffsetDateTime::now_utc();
     let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", now.hour(), now.minute(), now.second())

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread;
 
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
+
 type Job = Box<dyn FnOnce() + Send>;
 
 static SPAWNER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
@@ -17,7 +19,13 @@ static SPAWNER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 /// Starts `command` from the spawner thread and waits until that is done.
 pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     let (answer, answered) = sync_channel(1);
+    let cores = sched_getaffinity(None);
     let job: Job = Box::new(move || {
+        // A child may run where its asker may, as if the asker had forked it. Where that can't be told or set, it runs
+        // anywhere.
+        if let Ok(cores) = &cores {
+            let _ = sched_setaffinity(None, cores);
+        }
         // The asker waits for the answer, so it can't be gone.
         let _ = answer.send(command.spawn());
     });

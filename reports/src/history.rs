@@ -7,7 +7,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use crate::gate::Metric;
-use crate::gate::summary::{percent, probability, signed};
+use crate::gate::summary::{how_sure, percent, probability, signed};
 use crate::schema::{CaseResult, Environment, RunResult};
 use crate::statistics::{ChangePoint, Sensitivity, change_points};
 use crate::view::table::{Cell, Column, Row, Table, Tone};
@@ -71,7 +71,8 @@ pub fn fingerprint(environment: &Environment) -> String {
 
 /// What identifies a result: adding it twice adds it once.
 pub fn identity(result: &RunResult) -> String {
-    let text = format!("{}|{}|{}", result.started_at, result.seed, result.command);
+    let machine = fingerprint(&result.environment);
+    let text = format!("{}|{}|{}|{machine}", result.started_at, result.seed, result.command);
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(12).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
@@ -137,13 +138,13 @@ impl Change<'_> {
         let (last, first) = self.revisions();
         let change = self.point.change().map_or_else(|| "from nothing".to_owned(), signed);
         format!(
-            "{}: {} changed by {change} at {} ({}), after {}; p = {}.",
+            "{}: {} changed by {change} at {} ({}), after {}; {}.",
             self.series.case,
             self.series.metric,
             short_revision(&first.revision),
             first.measured_at,
             short_revision(&last.revision),
-            probability(self.point.p)
+            how_sure(self.point.p)
         )
     }
 }

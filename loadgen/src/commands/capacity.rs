@@ -76,7 +76,7 @@ pub fn execute(
         matrix.pace = Pace::Open { rates: vec![wanted.bounds.from], arrivals };
     }
     let Prepared { plan, stack, conditions } = prepare(&scenario, arguments.server_bin.as_deref())?;
-    let folder = arguments.out.clone().unwrap_or_else(default_folder);
+    let folder = arguments.out.clone().unwrap_or_else(|| default_folder("capacity-"));
     prepare_output(&folder)?;
     let request = RunRequest { command, conditions, stack, scenario: scenario.to_json() };
     let watcher: &dyn CapacityWatcher = if io::stderr().is_terminal() { &Shown } else { &Unseen };

@@ -1,8 +1,11 @@
 //! The commands, each from its flags to its exit code.
 
 pub mod capacity;
+pub mod compare;
 pub mod demo;
 pub mod doctor;
+pub mod gate;
+pub mod history;
 pub mod prepare;
 pub mod report;
 pub mod run;

@@ -105,6 +105,17 @@ pub fn prepare(scenario: &Scenario, program: Option<&std::path::Path>) -> Result
     Ok(Prepared { plan, stack, conditions })
 }
 
+/// The plan of a scenario that starts its own servers.
+///
+/// # Errors
+/// [`SetupError`] says what to do.
+pub fn prepare_plan(scenario: &Scenario) -> Result<Plan, SetupError> {
+    raise_descriptor_limit()?;
+    let plan = plan(scenario, None)?;
+    Limits::read().check(&plan)?;
+    Ok(plan)
+}
+
 /// The target that the settings describe.
 fn target(server: &ServerSettings) -> Result<Target, TargetError> {
     let mut target = Target::from_urls(&server.target)?;
@@ -227,11 +238,15 @@ fn stack_plan(
 }
 
 /// What holds for every case, in words for people.
-fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
+pub fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
     let (server, redis) = match stack {
         StackPlan::Private { redis, .. } => (
             "ours, a fresh process for every slice, SQLite in memory".to_owned(),
             redis.as_ref().map_or_else(|| "private, on a Unix socket".to_owned(), ToString::to_string),
+        ),
+        StackPlan::Command { redis, .. } => (
+            "started by a command, a fresh process for every slice".to_owned(),
+            redis.as_ref().map_or_else(|| "private, on TCP".to_owned(), ToString::to_string),
         ),
         StackPlan::Foreign { target, feed: Feed::Redis(redis), .. } => (describe(target), redis.to_string()),
         StackPlan::Foreign { target, feed: Feed::Http(url), .. } => {
@@ -240,6 +255,7 @@ fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
     };
     let guard = match stack {
         StackPlan::Private { .. } => "off: no tokens, no limits (--limits off)",
+        StackPlan::Command { .. } => "as the command has it",
         StackPlan::Foreign { .. } => "as the target has it",
     };
     let load = plan.cases.first().map(|case| &case.load);

@@ -71,7 +71,7 @@ pub fn execute(
 ) -> Result<Finished, SetupError> {
     let scenario = scenario(arguments)?;
     let prepared = prepare(&scenario, arguments.server_bin.as_deref())?;
-    let folder = arguments.out.clone().unwrap_or_else(default_folder);
+    let folder = arguments.out.clone().unwrap_or_else(|| default_folder(""));
     prepare_output(&folder)?;
 
     let Prepared { plan, stack, conditions } = prepared;
@@ -102,10 +102,11 @@ fn scenario(arguments: &RunArguments) -> Result<Scenario, ScenarioError> {
 }
 
 /// A folder named after the current time that does not exist yet.
-pub fn default_folder() -> PathBuf {
+pub fn default_folder(prefix: &str) -> PathBuf {
     let now = time::OffsetDateTime::now_utc();
     let format = time::macros::format_description!("[year]-[month]-[day]T[hour]-[minute]-[second]Z");
     let name = now.format(format).unwrap_or_else(|_| now.unix_timestamp().to_string());
+    let name = format!("{prefix}{name}");
     let folder = Path::new(RESULTS).join(&name);
     let others = (2..).map(|number| Path::new(RESULTS).join(format!("{name}-{number}")));
     std::iter::once(folder.clone()).chain(others.take(1000)).find(|path| !path.exists()).unwrap_or(folder)

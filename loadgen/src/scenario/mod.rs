@@ -19,6 +19,7 @@ use lastmile_reports::store::{self, StoreError};
 use lastmile_wire::request::Topic;
 
 use crate::environment::cores;
+use crate::gate::settings::GateSettings;
 use crate::plan::Instruments;
 use crate::schedule::Arrivals;
 use crate::variant::Variant;
@@ -49,6 +50,8 @@ pub struct Scenario {
     pub server: ServerSettings,
     /// What a search for capacity looks for; nothing where no search is described.
     pub capacity: CapacitySettings,
+    /// How two builds are held against each other, where a gate measures it.
+    pub gate: GateSettings,
 }
 
 /// Every combination of these values is a case.

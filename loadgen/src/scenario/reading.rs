@@ -1,5 +1,10 @@
 //! Scenario files: which keys there are, and what their values may be.
 
+use clap::ValueEnum;
+use lastmile_reports::gate::Threshold;
+
+use crate::gate::settings::{ALPHA, GateSettings, Mode, PAIRS, parse_metric};
+
 use super::capacity::CapacitySettings;
 use super::document::{Document, Entry, Mistake, Table};
 use super::settings::{LoadSettings, RunSettings, ServerSettings};
@@ -31,10 +36,13 @@ const LOAD_KEYS: [&str; 14] = [
 const RUN_KEYS: [&str; 5] = ["threads", "connecting", "timestamps", "stages", "seed"];
 /// Keys of what is under test.
 const SERVER_KEYS: [&str; 5] = ["redis", "target", "ws-path", "sse-path", "publish-http"];
+/// Keys of `[gate]`.
+const GATE_KEYS: [&str; 6] = ["threshold", "metrics", "pairs", "alpha", "budget", "mode"];
 /// What else there is.
 const TITLE: &str = "title";
 const MATRIX: &str = "matrix";
 const CAPACITY: &str = "capacity";
+const GATE: &str = "gate";
 
 /// Pairs of keys that exclude each other, within a matrix or at the top.
 const EXCLUSIVE: [(&str, &str); 5] = [
@@ -54,6 +62,7 @@ pub struct Draft {
     run: RunSettings,
     server: ServerSettings,
     capacity: CapacitySettings,
+    gate: GateSettings,
 }
 
 impl Draft {
@@ -65,7 +74,7 @@ impl Draft {
         let document = Document { path, text };
         let parsed = document.parse()?;
         let table = document.table(parsed.get_ref());
-        let known = [&[TITLE, MATRIX, CAPACITY], &LOAD_KEYS[..], &RUN_KEYS, &SERVER_KEYS].concat();
+        let known = [&[TITLE, MATRIX, CAPACITY, GATE], &LOAD_KEYS[..], &RUN_KEYS, &SERVER_KEYS].concat();
         table.check_keys(&known)?;
         let matrices = table.optional(MATRIX, |matrices| {
             matrices.elements()?.iter().map(|matrix| read_matrix(matrix.table()?)).collect()
@@ -79,6 +88,7 @@ impl Draft {
             capacity: table
                 .optional(CAPACITY, |entry| CapacitySettings::read(entry.table()?))?
                 .unwrap_or_default(),
+            gate: table.optional(GATE, |entry| read_gate(entry.table()?))?.unwrap_or_default(),
         })
     }
 
@@ -112,6 +122,7 @@ impl Draft {
             instruments: Instruments { timestamps: run.timestamps.unwrap_or_default(), stages: run.stages },
             server: server.clone().over(&self.server).checked()?,
             capacity: self.capacity.clone(),
+            gate: self.gate.clone(),
         })
     }
 
@@ -129,6 +140,20 @@ impl Draft {
             None => document.mistake(0..0, problem.text),
         }
     }
+}
+
+/// How a gate decides: the keys are the flags of `lastmile gate`.
+fn read_gate(table: Table<'_>) -> Result<GateSettings, Mistake> {
+    table.check_keys(&GATE_KEYS)?;
+    let many = |entry: &Entry<'_>| entry.one_or_many(|entry| entry.parsed(Threshold::parse));
+    Ok(GateSettings {
+        threshold: table.optional("threshold", many)?.unwrap_or_default(),
+        metrics: table.optional("metrics", |entry| entry.one_or_many(|entry| entry.parsed(parse_metric)))?,
+        pairs: table.optional("pairs", |entry| entry.one_or_many(|entry| entry.integer(&PAIRS)))?,
+        alpha: table.optional("alpha", |entry| entry.number(&ALPHA))?,
+        budget: table.optional("budget", |entry| entry.parsed(parse_duration))?,
+        mode: table.optional("mode", |entry| entry.parsed(|text| Mode::from_str(text, false)))?,
+    })
 }
 
 fn read_matrix(table: Table<'_>) -> Result<LoadSettings, Mistake> {

@@ -1,5 +1,6 @@
 //! What is under test: made from nothing for a slice and unmade entirely, or someone else's.
 
+pub mod command;
 pub mod program;
 
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError};
+use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError, RedisOptions};
 use serde::Deserialize;
 
 use crate::channels::Channel;
@@ -19,6 +20,7 @@ use crate::redis::{RedisUrl, RedisUrlError};
 use crate::target::{Target, decode_hash};
 use crate::transport::HttpServer;
 use crate::transport::webtransport::{Certificate, WebTransportServer};
+use command::ServerCommand;
 use program::ServerProgram;
 
 /// How long the server may take until it is ready: it waits up to 10 s for Redis and database itself.
@@ -56,6 +58,13 @@ pub enum StackPlan {
         /// The server notes when it has each round.
         stages: bool,
     },
+    /// A server that a command starts, fresh for each slice.
+    Command {
+        /// The command.
+        command: ServerCommand,
+        /// A Redis of someone else's; `None` for a private one, which listens on TCP too.
+        redis: Option<RedisUrl>,
+    },
     /// A server of someone else's.
     Foreign {
         /// Where it is.
@@ -68,6 +77,11 @@ pub enum StackPlan {
 }
 
 impl StackPlan {
+    /// Whether a Redis is started for each slice.
+    pub fn has_private_redis(&self) -> bool {
+        matches!(self, Self::Private { redis: None, .. } | Self::Command { redis: None, .. })
+    }
+
     /// Makes it, with the games of these channels. Whatever is started is in `processes` from its first moment, so that it can be killed from
     /// there before everything is ready.
     ///
@@ -82,10 +96,27 @@ impl StackPlan {
                 processes,
                 server_version: None,
             }),
+            Self::Command { command, redis } => {
+                let redis_url = match redis {
+                    Some(url) => url.clone(),
+                    // Few clients of other languages know Unix sockets.
+                    None => processes
+                        .start_redis(RedisOptions { tcp: true, ..RedisOptions::default() })?
+                        .parse()?,
+                };
+                let target = processes.start_command(command, &redis_url)?;
+                Ok(Stack {
+                    target,
+                    feed: Feed::Redis(redis_url),
+                    foreign_server: None,
+                    processes,
+                    server_version: None,
+                })
+            }
             Self::Private { program, redis, stages } => {
                 let redis_url = match redis {
                     Some(url) => url.clone(),
-                    None => processes.start_redis()?.parse()?,
+                    None => processes.start_redis(RedisOptions::default())?.parse()?,
                 };
                 let ready = processes.start_server(program, &redis_url, channels, *stages)?;
                 let target = ready.target()?;
@@ -132,9 +163,16 @@ pub struct Processes {
 
 impl Processes {
     /// Starts a Redis and returns its address. Holds the lock meanwhile: a half-made Redis could not be ended.
-    fn start_redis(&self) -> Result<String, ProcessError> {
+    fn start_redis(&self, options: RedisOptions) -> Result<String, ProcessError> {
         let mut redis = self.redis();
-        Ok(redis.insert(PrivateRedis::start()?).url())
+        let redis = redis.insert(PrivateRedis::start_with(options)?);
+        Ok(redis.tcp_url().unwrap_or_else(|| redis.url()))
+    }
+
+    fn start_command(&self, command: &ServerCommand, redis: &RedisUrl) -> Result<Target, StackError> {
+        let (spawned, address) = command.spawn(redis)?;
+        let server = self.server.get_or_init(|| spawned);
+        Ok(command.wait_until_it_listens(server, address, READY_PATIENCE)?)
     }
 
     fn start_server(

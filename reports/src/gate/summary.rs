@@ -7,6 +7,9 @@ use super::decision::{Judgement, Outcome, Series};
 use super::metric::{Metric, Threshold};
 use super::schema::{Block, GateCase, GateResult, Role};
 
+/// A p-value below this is not told more exactly.
+const LEAST_P: f64 = 0.0001;
+
 /// The series of every case and threshold out of the blocks, and what is left out with the reason: a metric that no
 /// block resolved, where nobody asked for it by name.
 pub fn series(
@@ -105,7 +108,7 @@ pub fn sentence(judgement: &Judgement, cases: &[GateCase]) -> String {
         }
         _ => String::new(),
     };
-    let sure = judgement.p_adjusted.map(|p| format!("p = {}", probability(p))).unwrap_or_default();
+    let sure = judgement.p_adjusted.map(how_sure).unwrap_or_default();
     let threshold = percent(judgement.threshold.change);
     let interval = format!("95 % interval {} … {}", signed(low), signed(high));
     match judgement.outcome {
@@ -166,9 +169,14 @@ pub fn objections(blocks: &[Block]) -> Vec<String> {
     counts.into_iter().map(said).collect()
 }
 
+/// A p-value in a sentence.
+pub fn how_sure(p: f64) -> String {
+    if p < LEAST_P { format!("p {}", probability(p)) } else { format!("p = {}", probability(p)) }
+}
+
 /// A p-value: three digits, or that it is smaller than anything worth telling.
 pub fn probability(p: f64) -> String {
-    if p < 0.0001 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
+    if p < LEAST_P { "< 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 /// A relative change with its sign, in percent.

@@ -97,6 +97,11 @@ fn verdict(text: &mut String, verdict: Verdict, reason: &str, width: usize, pain
     paragraph(text, &painted, &plain, width, "  ");
 }
 
+/// Draws a table alone.
+pub fn render_table(of: &Table, options: &TerminalOptions) -> String {
+    table(of, options.width.max(NARROWEST), Paint { color: options.color })
+}
+
 /// Draws a table within a width, in as many parts as it takes; each part repeats the first column.
 pub(crate) fn table(table: &Table, width: usize, paint: Paint) -> String {
     let widths: Vec<usize> = (0..table.columns.len()).map(|index| column_width(table, index)).collect();

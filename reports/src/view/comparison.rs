@@ -17,7 +17,7 @@ use super::table::{Cell, Column, Row, Table};
 
 /// What holds for every comparison of stored results.
 const MADE_ONCE: &str = "Each run was made once: an interval tells how sure a run is of its own figure, not how much \
-    another run would differ. To judge a change, repeat both in turn.";
+    another run would differ. To judge a change, measure both in turn: lastmile gate.";
 
 /// A result under the name it is compared by.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +88,15 @@ impl Comparison {
             groups: cases.iter().map(|(name, measured)| group(name, measured, &names)).collect(),
             commands: runs.iter().map(|run| (run.name.to_owned(), run.result.command.clone())).collect(),
         }
+    }
+}
+
+impl Comparison {
+    /// Whether any case was measured by more than one run: otherwise nothing was compared.
+    pub fn has_common_case(&self) -> bool {
+        let names: Vec<&str> =
+            self.cases.rows.iter().filter_map(|row| Some(row.cells.first()?.text.as_str())).collect();
+        names.windows(2).any(|pair| pair[0] == pair[1])
     }
 }
 
