@@ -59,6 +59,15 @@ pub struct Config {
     #[arg(long)]
     pub check_config: bool,
 
+    /// Listen beside an older server on the same ports and wait to take them over: it leaves new clients to this one
+    /// from the moment it is told to end (SIGTERM), or to say goodbye slowly (SIGUSR2)
+    #[arg(long, env = "LASTMILE_TAKE_OVER")]
+    pub take_over: bool,
+
+    /// Seconds within which clients are told goodbye after SIGUSR2, one after the other
+    #[arg(long, env = "LASTMILE_DRAIN_S", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub drain_s: f64,
+
     /// Threads that own connections [default: one a core, but one core is left to Redis and the rest]
     #[arg(long, env = "LASTMILE_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,

@@ -38,6 +38,9 @@ use crate::shard::{QueueReader, ShardSender};
 /// Time that answers and goodbyes have to leave when the server stops.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 
+/// Time that a connection's first request has to be read where the server stops meanwhile.
+const FIRST_REQUEST_LIMIT: Duration = Duration::from_millis(500);
+
 /// Bytes kept for a stream of HTTP/2 whose client does not take them; beyond that its source has to wait.
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -128,6 +131,13 @@ impl HttpService {
                 served = &mut connection => Ok(served),
                 () = in_time => return,
                 () = stopped(&mut stop) => {
+                    // What was handed over a moment ago has come with a request.
+                    if !asked.load(Relaxed) {
+                        let first = tokio::time::timeout(FIRST_REQUEST_LIMIT, connection.as_mut());
+                        if let Ok(served) = first.await {
+                            return drop(served);
+                        }
+                    }
                     connection.as_mut().graceful_shutdown();
                     tokio::time::timeout(GOODBYE_LIMIT, connection).await
                 }

@@ -25,6 +25,7 @@ pub mod protocol;
 pub mod published;
 pub mod replay;
 pub mod rest;
+mod running;
 mod seldom;
 pub mod shard;
 pub mod stages;
@@ -33,4 +34,5 @@ pub mod store;
 
 pub use check::check_config;
 pub use config::Config;
-pub use start::{Handle, ReloadError, ServeError, Server, StartError};
+pub use running::{Handle, ReloadError, ServeError};
+pub use start::{Server, StartError};

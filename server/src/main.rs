@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lastmile_server::config::LogFormat;
-use lastmile_server::{Config, Server, check_config};
+use lastmile_server::{Config, Handle, Server, check_config};
+use sd_notify::NotifyState;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -34,7 +35,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match server.run_until_signal(|server| println!("{}", server.ready_line())) {
+    let on_ready = |server: &Handle| {
+        println!("{}", server.ready_line());
+        // Fails only where systemd did not start this, or does not listen.
+        let _ = sd_notify::notify(false, &[NotifyState::Ready]);
+    };
+    match server.run_until_signal(on_ready) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lastmile-server: {error}");

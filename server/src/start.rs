@@ -6,11 +6,11 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -18,8 +18,8 @@ use crate::catalog::Catalog;
 use crate::certificate::{Certificate, CertificateError};
 use crate::clock;
 use crate::config::Config;
-use crate::connect::{Entrance, ListenError, SharedPort};
-use crate::guard::{self, Guard, TokenError, Tokens};
+use crate::connect::{Door, Entrance, ListenError, SharedPort, listen};
+use crate::guard::{self, Guard, TokenError};
 use crate::http::{ConnectionLimits, HttpService, OpenConnections, SharedStreams};
 use crate::hub::Hub;
 use crate::ingest::{Ingest, IngestError};
@@ -28,15 +28,16 @@ use crate::protocol::webtransport::Sessions;
 use crate::published::Published;
 use crate::replay::ReplayLimits;
 use crate::rest::{self, FindProblems, LatestRound, Problem, RestState};
+use crate::running::Handle;
 use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
 use crate::stages;
 use crate::store::{self, Game, Store, StoreError};
 
-/// Time everyone has to end once the server was told to.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
-
 /// Time between two looks at whether the self-signed certificate is to be renewed.
 const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Time between two looks at whether an older server has given up its UDP port: short, since nobody answers meanwhile.
+const UDP_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,11 @@ pub enum StartError {
     /// No port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A port that the kernel chooses is nobody else's.
+    #[error(
+        "--take-over needs the ports of the server to take over; give them with --listen and --wt-listen"
+    )]
+    NothingToTakeOver,
     /// The machine gives no thread, no descriptor or no memory.
     #[error(
         "could not start: {0}; the machine may be out of file descriptors or threads (ulimit -n, ulimit -u)"
@@ -74,49 +80,9 @@ pub enum StartError {
     ShardEnded,
 }
 
-/// Why a running server ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// A thread that owns connections is gone.
-    #[error("shard {0} ended unexpectedly; its log tells why")]
-    ShardEnded(usize),
-    /// Signals can't be received.
-    #[error("could not wait for signals: {0}")]
-    Signals(#[from] io::Error),
-}
-
-/// What could not be read again.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The certificate or its key.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    /// The tokens.
-    #[error(transparent)]
-    Tokens(#[from] TokenError),
-}
-
 /// The server, not started yet.
 #[derive(Debug)]
 pub struct Server;
-
-/// A running server. Dropping it shuts it down.
-#[derive(Debug)]
-pub struct Handle {
-    http: SocketAddr,
-    webtransport: SocketAddr,
-    has_tls: bool,
-    certificate: Certificate,
-    guard: Arc<Guard>,
-    metrics: Arc<Metrics>,
-    stop: watch::Sender<bool>,
-    shards: Vec<ShardSender>,
-    ended: mpsc::UnboundedReceiver<usize>,
-    threads: Vec<JoinHandle<()>>,
-    open_http: OpenConnections,
-    control: Option<Runtime>,
-    store: Store,
-}
 
 /// What one shard's thread is made of.
 struct ShardParts {
@@ -124,7 +90,10 @@ struct ShardParts {
     inbox: mpsc::UnboundedReceiver<ShardInput>,
     sender: ShardSender,
     tcp: TcpListener,
-    udp: UdpSocket,
+    /// Connections are accepted once this comes.
+    opened: oneshot::Receiver<()>,
+    /// Comes with it, or once an older server has left.
+    udp: oneshot::Receiver<UdpSocket>,
     /// On the first shard only.
     source: Option<Source>,
 }
@@ -144,9 +113,105 @@ struct Shared {
     hub: Hub,
     entrance: Arc<Entrance>,
     certificate: Certificate,
-    /// Connections are accepted once this is true.
-    open: watch::Receiver<bool>,
+    /// Connections are accepted until this is true.
+    leaving: watch::Receiver<bool>,
     stop: watch::Receiver<bool>,
+}
+
+/// The ports of a server that starts.
+struct Ports {
+    tcp: SharedPort<TcpListener>,
+    /// None where an older server has it still.
+    udp: Option<SharedPort<UdpSocket>>,
+    webtransport: SocketAddr,
+}
+
+impl Ports {
+    fn have(config: &Config, count: usize) -> Result<Self, StartError> {
+        if config.take_over && (config.listen.port() == 0 || config.wt_listen.port() == 0) {
+            return Err(StartError::NothingToTakeOver);
+        }
+        let tcp = SharedPort::tcp(config.listen, count, "--listen", config.take_over)?;
+        let udp = (!config.take_over)
+            .then(|| SharedPort::udp(config.wt_listen, count, "--wt-listen"))
+            .transpose()?;
+        let webtransport = udp.as_ref().map_or(config.wt_listen, |port| port.address);
+        Ok(Self { tcp, udp, webtransport })
+    }
+}
+
+/// What opens a shard to clients.
+struct Opening {
+    tcp: oneshot::Sender<()>,
+    udp: oneshot::Sender<UdpSocket>,
+}
+
+/// Gives the shards the UDP port as soon as an older server has given it up. It can't be shared, not even for a
+/// moment: with every socket that comes or goes, the kernel gives the packets of standing sessions to others.
+async fn take_udp(address: SocketAddr, shards: Vec<oneshot::Sender<UdpSocket>>) {
+    loop {
+        match SharedPort::udp(address, shards.len(), "--wt-listen") {
+            Ok(port) => {
+                info!(webtransport = %address, "took WebTransport over");
+                // A shard that has ended is told of elsewhere.
+                return shards
+                    .into_iter()
+                    .zip(port.sockets)
+                    .for_each(|(shard, socket)| drop(shard.send(socket)));
+            }
+            Err(ListenError::InUse { .. }) => tokio::time::sleep(UDP_RETRY_INTERVAL).await,
+            Err(error) => return error!(%error, "there is no WebTransport"),
+        }
+    }
+}
+
+impl Handle {
+    fn spawn_shards(
+        &mut self,
+        ports: &Ports,
+        inboxes: Vec<mpsc::UnboundedReceiver<ShardInput>>,
+        shared: &Shared,
+        source: Source,
+        end: &mpsc::UnboundedSender<usize>,
+    ) -> Result<Vec<Opening>, StartError> {
+        let mut source = Some(source);
+        let mut openings = Vec::new();
+        for (index, (inbox, tcp)) in inboxes.into_iter().zip(&ports.tcp.sockets).enumerate() {
+            let ((open, opened), (udp, udp_received)) = (oneshot::channel(), oneshot::channel());
+            openings.push(Opening { tcp: open, udp });
+            let life = ShardParts {
+                id: ShardId(index),
+                inbox,
+                sender: self.shards[index].clone(),
+                tcp: tcp.try_clone()?,
+                opened,
+                udp: udp_received,
+                source: source.take(),
+            };
+            self.threads.push(spawn_shard(life, shared.clone(), end.clone())?);
+        }
+        Ok(openings)
+    }
+
+    /// Takes clients from now on.
+    fn open(&self, ports: Ports, shards: Vec<Opening>) -> Result<(), StartError> {
+        ports.tcp.sockets.iter().try_for_each(listen)?;
+        let (tcp, udp): (Vec<_>, Vec<_>) = shards.into_iter().map(|shard| (shard.tcp, shard.udp)).unzip();
+        tcp.into_iter().try_for_each(|shard| shard.send(())).map_err(|()| StartError::ShardEnded)?;
+        let Some(control) = &self.control else { return Ok(()) };
+        match ports.udp {
+            Some(port) => {
+                for (shard, socket) in udp.into_iter().zip(port.sockets) {
+                    shard.send(socket).map_err(|_| StartError::ShardEnded)?;
+                }
+            }
+            None => {
+                control.spawn(self.door.clone().settle());
+                control.spawn(take_udp(ports.webtransport, udp));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Server {
@@ -162,8 +227,7 @@ impl Server {
         for point in guard::open_points(config, &guard) {
             warn!("open: {point}");
         }
-        let tcp = SharedPort::tcp(config.listen, count, "--listen")?;
-        let udp = SharedPort::udp(config.wt_listen, count, "--wt-listen")?;
+        let ports = Ports::have(config, count)?;
         let control =
             Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
 
@@ -174,17 +238,14 @@ impl Server {
         control.block_on(remember_latest(&store, &catalog, &hub))?;
 
         let (stop, stopping) = watch::channel(false);
-        let (open, opening) = watch::channel(false);
+        let (leaving, left) = watch::channel(false);
         let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
         let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat, Arc::clone(&guard));
         let rest = RestState {
-            webtransport_port: udp.address.port(),
-            ..rest_state(&store, &catalog, &hub, &metrics, &certificate)
+            webtransport_port: ports.webtransport.port(),
+            ..rest_state(&store, &catalog, &hub, (&metrics, &guard), &certificate)
         };
-        let rest = rest::router(rest);
-        let stages = stages::router(metrics.stages.clone());
-        let guarded = axum::middleware::from_fn_with_state(Arc::clone(&guard), guard::guarded);
-        let router = Arc::new(streams).router().merge(stages).merge(rest).layer(guarded);
+        let router = router(streams, rest, &metrics, &guard);
         let idle_limit = Duration::from_secs_f64(config.idle_limit_s);
         let limits = ConnectionLimits { handshake: guard.limits().handshake, idle: idle_limit };
         let open_http = OpenConnections::default();
@@ -202,7 +263,9 @@ impl Server {
             ),
             idle_limit,
             being_answered: Arc::default(),
+            underway: Arc::default(),
         };
+        let underway = Arc::clone(&entrance.underway);
         let (ready, subscribed) = oneshot::channel();
         let source = Source {
             ingest: Ingest::new(&config.redis, Arc::clone(&catalog), hub.clone(), Arc::clone(&metrics))?,
@@ -215,20 +278,24 @@ impl Server {
             hub,
             entrance: Arc::new(entrance),
             certificate: certificate.clone(),
-            open: opening,
+            leaving: left,
             stop: stopping,
         };
         control.spawn(keep_renewed(certificate.clone()));
         let (end, ended) = mpsc::unbounded_channel();
         let mut handle = Handle {
-            http: tcp.address,
-            webtransport: udp.address,
+            http: ports.tcp.address,
+            webtransport: ports.webtransport,
             has_tls: config.has_tls(),
             certificate,
             guard,
             metrics,
+            door: Door::new(&ports.tcp.sockets, ports.tcp.address)?,
+            leaving,
             stop,
-            shards: shards.clone(),
+            underway,
+            drain: Duration::from_secs_f64(config.drain_s),
+            shards,
             ended,
             threads: Vec::new(),
             open_http,
@@ -236,17 +303,11 @@ impl Server {
             store,
         };
         // From here on the handle's drop ends what has begun, should a later step fail.
-        let mut source = Some(source);
-        let sockets = tcp.sockets.into_iter().zip(udp.sockets);
-        for (index, ((sender, inbox), (tcp, udp))) in shards.into_iter().zip(inboxes).zip(sockets).enumerate()
-        {
-            let parts = ShardParts { id: ShardId(index), inbox, sender, tcp, udp, source: source.take() };
-            handle.threads.push(spawn_shard(parts, shared.clone(), end.clone())?);
-        }
+        let openings = handle.spawn_shards(&ports, inboxes, &shared, source, &end)?;
         // The shards have theirs, and an end waits until nobody could take a connection any more.
         drop(shared);
         subscribed.blocking_recv().map_err(|_| StartError::ShardEnded)??;
-        open.send_replace(true);
+        handle.open(ports, openings)?;
         info!(http = %handle.http, webtransport = %handle.webtransport, shards = count, "ready");
         Ok(handle)
     }
@@ -329,20 +390,27 @@ async fn remember_latest(store: &Store, catalog: &Catalog, hub: &Hub) -> Result<
     Ok(())
 }
 
+/// Everything that is asked for over HTTP, behind the guard.
+fn router(streams: SharedStreams, rest: RestState, metrics: &Metrics, guard: &Arc<Guard>) -> Router {
+    let guarded = axum::middleware::from_fn_with_state(Arc::clone(guard), guard::guarded);
+    let stages = stages::router(metrics.stages.clone());
+    Arc::new(streams).router().merge(stages).merge(rest::router(rest)).layer(guarded)
+}
+
 /// What REST answers from, but for the port of WebTransport.
 fn rest_state(
     store: &Store,
     catalog: &Arc<Catalog>,
     hub: &Hub,
-    metrics: &Arc<Metrics>,
+    (metrics, guard): (&Arc<Metrics>, &Arc<Guard>),
     certificate: &Certificate,
 ) -> RestState {
-    let (rendered, certificate) = (Arc::clone(metrics), certificate.clone());
+    let (rendered, guard, certificate) = (Arc::clone(metrics), Arc::clone(guard), certificate.clone());
     RestState {
         store: store.clone(),
         latest: latest_round(catalog, hub),
         problems: find_problems(metrics),
-        metrics: Arc::new(move || rendered.render()),
+        metrics: Arc::new(move || rendered.render() + &guard.render()),
         certificate_sha256: Arc::new(move || certificate.is_self_signed().then(|| certificate.leaf_sha256())),
         webtransport_port: 0,
     }
@@ -395,26 +463,31 @@ fn spawn_shard(
 }
 
 /// The life of a shard's thread.
-async fn run_shard(parts: ShardParts, mut common: Shared) -> io::Result<()> {
+async fn run_shard(parts: ShardParts, common: Shared) -> io::Result<()> {
     let metrics = Arc::clone(&common.entrance.metrics);
     let shard = Shard::new(parts.id, common.games, common.settings, common.hub, metrics)?;
-    let listener = tokio::net::TcpListener::from_std(parts.tcp)?;
-    let tls = common.certificate.webtransport();
-    let entrance = Arc::clone(&common.entrance);
-    let sessions = Sessions::new(parts.udp, &tls, entrance, parts.id, parts.sender.clone())?;
     if let Some(source) = parts.source {
         tokio::spawn(source.ingest.run(source.limit, source.ready));
     }
-    let (stop, mut stopped) = (common.stop.clone(), common.stop);
-    let accepting = tokio::spawn(async move {
-        let is_open = tokio::select! {
-            open = common.open.wait_for(|open| *open) => open.is_ok(),
-            // A start that has failed never opens.
-            _ = stopped.wait_for(|stop| *stop) => false,
+    // A start that has failed never opens.
+    let Ok(()) = parts.opened.await else { return Ok(()) };
+    let listener = tokio::net::TcpListener::from_std(parts.tcp)?;
+    let Shared { entrance, certificate, leaving, mut stop, .. } = common;
+    let connections = Arc::clone(&entrance).accept(listener, parts.sender.clone(), leaving.clone());
+    let sessions = async move {
+        let udp = tokio::select! {
+            udp = parts.udp => udp,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
-        if is_open {
-            let connections = common.entrance.accept(listener, parts.sender, stop.clone());
-            tokio::join!(connections, sessions.accept(stop));
+        let Ok(udp) = udp else { return Ok(()) };
+        let sessions = Sessions::new(udp, &certificate.webtransport(), entrance, parts.id, parts.sender)?;
+        sessions.accept(leaving, stop).await;
+        Ok(())
+    };
+    let accepting = tokio::spawn(async move {
+        let (connections, sessions): (io::Result<()>, io::Result<()>) = tokio::join!(connections, sessions);
+        if let Err(error) = connections.and(sessions) {
+            error!(%error, "a shard takes no clients");
         }
     });
     // As a task like the others: the future a runtime blocks on is polled only after a look at its sockets.
@@ -426,145 +499,4 @@ async fn run_shard(parts: ShardParts, mut common: Shared) -> io::Result<()> {
     // What still runs then, a goodbye that nobody takes, ends with the thread.
     let _ = accepting.await;
     Ok(())
-}
-
-impl Handle {
-    /// Where HTTP is served.
-    pub fn http(&self) -> SocketAddr {
-        self.http
-    }
-
-    /// Where WebTransport is served (UDP).
-    pub fn webtransport(&self) -> SocketAddr {
-        self.webtransport
-    }
-
-    /// The certificate that clients meet.
-    pub fn certificate(&self) -> &Certificate {
-        &self.certificate
-    }
-
-    /// SHA-256 of the certificate, in lower-case hexadecimal.
-    pub fn certificate_sha256(&self) -> String {
-        self.certificate.leaf_sha256()
-    }
-
-    /// Connections open now, those in the middle of their handshake among them.
-    pub fn open_connections(&self) -> u32 {
-        self.guard.open_connections()
-    }
-
-    /// The server's counters.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
-    }
-
-    /// Reads the certificate's files and the tokens again: new clients meet those, connected ones are left alone. What
-    /// can't be read stays as it was, and is told in the log and in what this returns. (A certificate of our own making
-    /// stays until its time has come: clients know it by its hash.)
-    pub fn reload(&self) -> Vec<ReloadError> {
-        let mut errors = Vec::new();
-        if !self.certificate.is_self_signed() {
-            match self.certificate.renew() {
-                Ok(()) => info!(sha256 = self.certificate.leaf_sha256(), "certificate reloaded"),
-                Err(error) => errors.push(ReloadError::Certificate(error)),
-            }
-        }
-        match self.guard.tokens().map(Tokens::reload) {
-            None => {}
-            Some(Ok(count)) => info!(count, "tokens reloaded"),
-            Some(Err(error)) => errors.push(ReloadError::Tokens(error)),
-        }
-        for error in &errors {
-            error!(%error, "not reloaded; what was valid before stays so");
-        }
-        self.metrics.reloads.add(1);
-        self.metrics.reload_errors.add(errors.len() as u64);
-        errors
-    }
-
-    /// One line of JSON that tells whoever started the program where to find it.
-    pub fn ready_line(&self) -> String {
-        serde_json::json!({
-            "ready": true,
-            "pid": std::process::id(),
-            "http": self.http,
-            "webtransport": self.webtransport,
-            "tls": self.has_tls,
-            "certificate_sha256": self.certificate_sha256(),
-            "version": env!("CARGO_PKG_VERSION"),
-        })
-        .to_string()
-    }
-
-    /// Serves until SIGTERM or Ctrl-C, then says goodbye to everyone. `on_ready` is called as soon as signals are
-    /// heard: whoever it tells may send one at once.
-    ///
-    /// # Errors
-    /// [`ServeError`] where the server could not go on.
-    pub fn run_until_signal(mut self, on_ready: impl FnOnce(&Self)) -> Result<(), ServeError> {
-        let Some(control) = self.control.take() else { return Ok(()) };
-        let served = control.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut hangup = signal(SignalKind::hangup())?;
-            on_ready(&self);
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => return Ok(()),
-                    _ = interrupt.recv() => return Ok(()),
-                    _ = hangup.recv() => drop(self.reload()),
-                    shard = self.ended.recv() => {
-                        return Err(ServeError::ShardEnded(shard.unwrap_or_default()));
-                    }
-                }
-            }
-        });
-        self.control = Some(control);
-        info!("shutting down");
-        self.shutdown();
-        served
-    }
-
-    /// Stops accepting, says goodbye in each protocol's words, and ends all threads within five seconds.
-    pub fn shutdown(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.stop.send_replace(true);
-        for shard in &self.shards {
-            shard.tell(ShardInput::Stop);
-        }
-        let deadline = Instant::now() + SHUTDOWN_LIMIT;
-        // What the control runtime still serves, event streams over HTTP/2 among it, ends with a goodbye too.
-        let has_ended = || self.threads.iter().all(JoinHandle::is_finished) && self.open_http.have_ended();
-        while Instant::now() < deadline && !has_ended() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        for thread in self.threads.drain(..) {
-            if thread.is_finished() {
-                // A panic has been reported where it happened.
-                let _ = thread.join();
-            }
-        }
-        if let Some(control) = self.control.take() {
-            // Not by blocking on it: this may run inside another runtime, where that is forbidden.
-            let (closed, is_closed) = std::sync::mpsc::channel();
-            let store = self.store.clone();
-            control.spawn(async move {
-                store.close().await;
-                // Nobody waits any more where this took too long.
-                let _ = closed.send(());
-            });
-            let _ = is_closed.recv_timeout(Duration::from_millis(500));
-            control.shutdown_timeout(Duration::from_millis(500));
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.end();
-    }
 }

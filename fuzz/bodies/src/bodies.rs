@@ -1,10 +1,15 @@
 //! What must hold whatever arrives: nothing panics, what is read does not depend on how the network cut it, and what
 //! one half writes the other reads back.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use lastmile_loadgen::transport::http::{Chunks, Head};
 use lastmile_server::connect::{Parsed, RequestHead};
+use lastmile_server::guard::{
+    Asked, IpNet, MAX_TOKEN_CHARACTERS, Origin, OriginPolicy, TrustedProxies, bearer, parse_tokens,
+    query_token,
+};
 use lastmile_server::protocol::websocket::handshake;
 use lastmile_wire::request::StreamRequest;
 use lastmile_wire::round::{Round, peek_round_id};
@@ -37,6 +42,55 @@ pub fn request(input: &[u8]) {
     let path = request.topic.path(request.protocol);
     let again = StreamRequest::parse(&path).expect("a stream's path").expect("without parameters");
     assert_eq!((again.protocol, again.topic), (request.protocol, request.topic));
+}
+
+/// What the guard reads of strangers: where a page is from, whom a proxy speaks for, tokens.
+pub fn guard(input: &[u8]) {
+    let values: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
+    let (proxy, stranger) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([192, 0, 2, 1]));
+    let proxies = TrustedProxies::new(&[IpNet::from(IpAddr::from([10, 0, 0, 0]))]);
+    let everyone = TrustedProxies::new(&["10.0.0.0/8".parse().expect("a network")]);
+    for proxies in [&proxies, &everyone] {
+        assert_eq!(
+            proxies.client(stranger, values.iter().copied()),
+            stranger,
+            "who is no proxy speaks for nobody"
+        );
+    }
+    let claimed = IpAddr::from([198, 51, 100, 7]);
+    let believed = everyone.client(proxy, values.iter().copied());
+    let with_claim = everyone.client(proxy, [&b"198.51.100.7"[..]].into_iter().chain(values.iter().copied()));
+    // What a client writes stands to the left of what proxies write, where it counts only if all of them are proxies.
+    assert!(with_claim == believed || (with_claim == claimed && everyone.contains(believed)));
+
+    let asked = |origin| Asked { origin: Some(origin), host: Some(b"live.example:3000"), any_port: false };
+    let list = OriginPolicy::new(&["https://app.example".parse().expect("an origin")], true);
+    for value in &values {
+        let is_allowed = list.allows(asked(value));
+        let origin = std::str::from_utf8(value).ok().and_then(|text| text.parse::<Origin>().ok());
+        let Some(origin) = origin else {
+            assert!(!is_allowed, "what is no origin is not allowed");
+            continue;
+        };
+        let written = origin.to_string();
+        assert_eq!(written.parse().as_ref(), Ok(&origin), "an origin has one spelling");
+        let own = ["https://app.example", "http://live.example:3000", "https://live.example:3000"];
+        let is_page = written.ends_with("://live.example:3000");
+        assert_eq!(is_allowed, own.contains(&written.as_str()) || is_page, "{written}");
+    }
+
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(tokens) = parse_tokens(text) {
+        for token in tokens {
+            assert!((16..=MAX_TOKEN_CHARACTERS).contains(&token.len()));
+            assert_eq!(bearer(format!("Bearer {token}").as_bytes()), Some(token.as_bytes()));
+            assert_eq!(
+                query_token(&format!("/ws/crash?a=b&token={token}")).as_deref(),
+                Some(token.as_bytes())
+            );
+        }
+    }
+    let _ = query_token(text);
 }
 
 /// The head of a request, as the server reads it, and the WebSocket handshake it may be.

@@ -42,7 +42,34 @@ const VARINTS: &[&[u8]] = &[
 ];
 
 /// All targets, by name.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
+    Target {
+        name: "guard",
+        body: bodies::guard,
+        tokens: &[
+            b"https://",
+            b"http://",
+            b"://",
+            b"app.example",
+            b"live.example:3000",
+            b":443",
+            b":80",
+            b":65536",
+            b"[::1]",
+            b"null",
+            b"*.",
+            b"10.0.0.2",
+            b"203.0.113.5",
+            b", ",
+            b"::ffff:10.0.0.3",
+            b"\n",
+            b"#",
+            b"a-token-of-twenty-ch",
+            b"?token=",
+            b"%2B",
+        ],
+        executions: EXECUTIONS,
+    },
     Target {
         name: "http_answer",
         body: bodies::http_answer,

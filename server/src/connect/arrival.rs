@@ -31,21 +31,31 @@ pub struct Visitor {
     pub permit: Permit,
 }
 
+/// One of those that are being counted, however it ends.
+#[derive(Debug)]
+pub struct Underway(Arc<AtomicU32>);
+
+impl Underway {
+    /// Counts it.
+    pub fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Entrance {
     /// Tells somebody why there is no connection for it, while few are to be told.
     pub(super) fn turn_away(&self, mut stream: TcpStream, reason: Refused) {
-        /// One of those that are being answered.
-        struct Answered(Arc<AtomicU32>);
-        impl Drop for Answered {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Relaxed);
-            }
-        }
         self.metrics.handshakes_failed.add(1);
-        let answered = self.being_answered.fetch_add(1, Relaxed);
-        let answering = Answered(Arc::clone(&self.being_answered));
+        let answering = Underway::new(&self.being_answered);
         // A TLS handshake costs more than all the rest, and is what whoever floods the server wants.
-        if answered >= ANSWERED_AT_ONCE || self.tls.is_some() {
+        if self.being_answered.load(Relaxed) > ANSWERED_AT_ONCE || self.tls.is_some() {
             return;
         }
         tokio::spawn(async move {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// Connections the kernel keeps for a shard that has not accepted them yet.
 const ACCEPT_BACKLOG: i32 = 4096;
@@ -46,17 +46,31 @@ pub struct SharedPort<S> {
 }
 
 impl SharedPort<TcpListener> {
-    /// Listens for TCP connections.
+    /// Listens for TCP connections. Of a port that is shared with an older process, it is had, but not listened on
+    /// until [`listen`]: whom the kernel gives to a process that then does not come up would be refused.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn tcp(address: SocketAddr, count: usize, flag: &'static str) -> Result<Self, ListenError> {
-        let bound = bind_all(address, count, flag, Type::STREAM, Protocol::TCP)?;
-        for socket in &bound.sockets {
+    pub fn tcp(
+        address: SocketAddr,
+        count: usize,
+        flag: &'static str,
+        shared: bool,
+    ) -> Result<Self, ListenError> {
+        let bound = bind_all(address, count, flag, Type::STREAM, Protocol::TCP, shared)?;
+        for socket in bound.sockets.iter().filter(|_| !shared) {
             socket.listen(ACCEPT_BACKLOG).map_err(|source| failed(address, flag, source))?;
         }
         Ok(Self { address: bound.address, sockets: bound.sockets.into_iter().map(Into::into).collect() })
     }
+}
+
+/// Listens on a socket that is bound. It does no harm to one that listens already.
+///
+/// # Errors
+/// What the kernel says.
+pub fn listen(socket: &TcpListener) -> io::Result<()> {
+    SockRef::from(socket).listen(ACCEPT_BACKLOG)
 }
 
 impl SharedPort<UdpSocket> {
@@ -65,7 +79,7 @@ impl SharedPort<UdpSocket> {
     /// # Errors
     /// [`ListenError`].
     pub fn udp(address: SocketAddr, count: usize, flag: &'static str) -> Result<Self, ListenError> {
-        let bound = bind_all(address, count, flag, Type::DGRAM, Protocol::UDP)?;
+        let bound = bind_all(address, count, flag, Type::DGRAM, Protocol::UDP, false)?;
         for socket in &bound.sockets {
             // The kernel gives what its limits allow; less is not an error.
             let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
@@ -81,6 +95,7 @@ fn bind_all(
     flag: &'static str,
     kind: Type,
     protocol: Protocol,
+    with_others: bool,
 ) -> Result<SharedPort<Socket>, ListenError> {
     let bind = |address: SocketAddr, shared: bool| -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), kind.nonblocking().cloexec(), Some(protocol))?;
@@ -91,7 +106,7 @@ fn bind_all(
         socket.bind(&SockAddr::from(address))?;
         Ok(socket)
     };
-    if address.port() != 0 {
+    if address.port() != 0 && !with_others {
         // Sharing a port would also share it with a second server of the same user, silently: so first see
         // that nobody has it. For TCP only listening shows it.
         let alone = bind(address, false).and_then(|socket| match kind {
@@ -127,10 +142,10 @@ mod tests {
     #[test]
     fn a_port_is_shared_by_shards_and_by_no_one_else() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let tcp = SharedPort::tcp(any, 3, "--listen").unwrap();
+        let tcp = SharedPort::tcp(any, 3, "--listen", false).unwrap();
         assert_eq!(tcp.sockets.len(), 3);
         assert!(tcp.sockets.iter().all(|socket| socket.local_addr().unwrap() == tcp.address));
-        let again = SharedPort::tcp(tcp.address, 1, "--listen").unwrap_err();
+        let again = SharedPort::tcp(tcp.address, 1, "--listen", false).unwrap_err();
         assert!(matches!(again, ListenError::InUse { .. }), "{again}");
 
         let udp = SharedPort::udp(any, 2, "--wt-listen").unwrap();

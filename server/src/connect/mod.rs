@@ -6,13 +6,16 @@ mod arrival;
 mod head;
 mod listener;
 mod refusal;
+mod succession;
 
-pub use arrival::Visitor;
+pub use arrival::{Underway, Visitor};
 pub use head::{Parsed, RequestHead};
-pub use listener::{ListenError, SharedPort};
+pub use listener::{ListenError, SharedPort, listen};
 pub use refusal::Refusal;
+pub use succession::Door;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -56,6 +59,8 @@ pub struct Entrance {
     pub idle_limit: Duration,
     /// How many are just being told that there is no room for them.
     pub being_answered: Arc<AtomicU32>,
+    /// How many connections are in the middle of their handshake, and shards that accept them.
+    pub underway: Arc<AtomicU32>,
 }
 
 impl Entrance {
@@ -77,34 +82,52 @@ impl Entrance {
         Ok((request, subscription))
     }
 
-    /// Accepts connections for a shard until told to stop.
+    /// Accepts connections for a shard until this process leaves the port; those that wait in its queue then, too.
+    ///
+    /// # Errors
+    /// Where the kernel does not give the listener back.
     pub async fn accept(
         self: Arc<Self>,
         listener: TcpListener,
         shard: ShardSender,
-        stop: watch::Receiver<bool>,
-    ) {
-        let mut stopped = stop.clone();
+        mut leaving: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let _accepting = Underway::new(&self.underway);
         let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = stopped.wait_for(|stop| *stop) => return,
+                _ = leaving.wait_for(|leaving| *leaving) => break,
             };
             match accepted {
-                Ok((stream, peer)) => match self.guard.connect(Transport::Tcp, peer.ip()) {
-                    Ok(permit) => {
-                        let visitor = Visitor { peer: peer.ip(), permit };
-                        tokio::spawn(Arc::clone(&self).admit(stream, visitor, shard.clone()));
-                    }
-                    Err(reason) => self.turn_away(stream, reason),
-                },
+                Ok((stream, peer)) => self.receive(stream, peer.ip(), &shard),
                 // Waiting lets some descriptors be given back.
                 Err(error) => {
                     spare.close_one(&listener, &error);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
+        }
+        let listener = listener.into_std()?;
+        while let Ok((stream, peer)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            self.receive(TcpStream::from_std(stream)?, peer.ip(), &shard);
+        }
+        Ok(())
+    }
+
+    /// Begins to serve somebody who has connected.
+    fn receive(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, shard: &ShardSender) {
+        match self.guard.connect(Transport::Tcp, peer) {
+            Ok(permit) => {
+                let underway = Underway::new(&self.underway);
+                let admission = Arc::clone(self).admit(stream, Visitor { peer, permit }, shard.clone());
+                tokio::spawn(async move {
+                    admission.await;
+                    drop(underway);
+                });
+            }
+            Err(reason) => self.turn_away(stream, reason),
         }
     }
 

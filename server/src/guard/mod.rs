@@ -13,6 +13,7 @@ pub use address::{ClientKey, TrustedProxies, parse_hop};
 pub use answers::{ACCESS_LOG, Client, Peer, RequestId, guarded, refuse};
 pub use exposure::{open_descriptors, open_points};
 pub use flags::{GuardFlags, LimitMode, Limits};
+pub use ipnet::IpNet;
 pub use origin::{AllowedOrigin, Asked, Origin, OriginError, OriginPolicy};
 pub use table::{AddressTable, Quota, Turned};
 pub use token::{MAX_TOKEN_CHARACTERS, TokenError, TokenProblem, Tokens, bearer, parse_tokens, query_token};
@@ -283,6 +284,24 @@ impl Guard {
     pub fn refuse(&self, reason: Refused) -> Refused {
         self.metrics.refused.add(reason);
         reason
+    }
+
+    /// What a scrape gets of the guard.
+    pub fn render(&self) -> String {
+        format!(
+            "# HELP lastmile_open_connections Connections open now, those in the middle of their handshake among them.\n\
+             # TYPE lastmile_open_connections gauge\n\
+             lastmile_open_connections {}\n\
+             # HELP lastmile_open_connections_limit Connections over TCP that file descriptors or flags allow.\n\
+             # TYPE lastmile_open_connections_limit gauge\n\
+             lastmile_open_connections_limit {}\n\
+             # HELP lastmile_known_addresses Client addresses whose limits are remembered now.\n\
+             # TYPE lastmile_known_addresses gauge\n\
+             lastmile_known_addresses {}\n",
+            self.open_connections(),
+            self.limits.connections.map_or(self.max_tcp, |most| most.get().min(self.max_tcp)),
+            self.table.len(),
+        )
     }
 
     /// Connections open now, those in the middle of their handshake among them.

@@ -1,6 +1,7 @@
 //! What a shard is told, and the names it gives its members.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -115,6 +116,10 @@ pub enum ShardInput {
     Writable(MemberKey),
     /// A session, or a queue's reader, has gone.
     Leave(MemberKey),
+    /// Say that everything told before has been done.
+    Echo(std::sync::mpsc::Sender<()>),
+    /// Say goodbye to everyone, one after the other within so long.
+    Drain(Duration),
     /// Say goodbye to everyone, and end.
     Stop,
 }

@@ -5,6 +5,7 @@
 
 mod closing;
 mod delivery;
+mod drain;
 mod group;
 mod inbox;
 mod log;
@@ -32,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::closing::Closing;
+use self::drain::Drain;
 use self::group::{GroupId, Groups};
 use self::member::{Joining, Members, Outlet};
 use self::outlet::SocketOutlet;
@@ -72,6 +74,7 @@ pub struct Shard {
     /// Groups with work, each once.
     active: VecDeque<GroupId>,
     closing: Closing,
+    drain: Option<Drain>,
     sweep: Sweep,
     read_buffer: Box<[u8]>,
     stopping: bool,
@@ -100,6 +103,7 @@ impl Shard {
             poller: Poller::new()?,
             active: VecDeque::new(),
             closing: Closing::default(),
+            drain: None,
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             stopping: false,
         })
@@ -166,6 +170,9 @@ impl Shard {
             ShardInput::Stream(member, stream) => self.use_stream(member, stream),
             ShardInput::Writable(member) => self.on_writable(member),
             ShardInput::Leave(member) => self.remove(member, crate::protocol::CloseReason::ClientClosed),
+            // Who asked may have stopped waiting.
+            ShardInput::Echo(done) => drop(done.send(())),
+            ShardInput::Drain(length) => self.drain(length),
             ShardInput::Stop => self.stop(),
         }
     }

@@ -52,6 +52,7 @@ impl Sweep {
 impl Shard {
     pub(super) fn on_tick(&mut self) {
         self.remove_overdue();
+        self.continue_drain();
         let (slots, round) = self.sweep.due(self.members.slots());
         if slots.is_empty() || self.stopping {
             return;

@@ -8,6 +8,7 @@ use super::{PATIENCE, Place};
 pub struct Program {
     pub child: Child,
     pub place: Place,
+    pub redis_url: String,
 }
 
 impl Program {
@@ -15,11 +16,23 @@ impl Program {
     pub fn start(redis: &PrivateRedis, flags: &[&str]) -> Self {
         let url = redis.url();
         let usual = ["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0", "--redis", url.as_str()];
+        Self::start_at(&url, &usual, flags)
+    }
+
+    /// Starts it where an older one is, to take it over.
+    pub fn take_over(redis_url: &str, older: &Place, flags: &[&str]) -> Self {
+        let (http, webtransport) = (older.http.to_string(), older.webtransport.to_string());
+        let usual =
+            ["--listen", http.as_str(), "--wt-listen", &webtransport, "--redis", redis_url, "--take-over"];
+        Self::start_at(redis_url, &usual, flags)
+    }
+
+    fn start_at(redis_url: &str, usual: &[&str], flags: &[&str]) -> Self {
         let child =
-            Self::launch(&[&usual[..], &["--database", "sqlite::memory:", "--shards", "2"], flags].concat());
+            Self::launch(&[usual, &["--database", "sqlite::memory:", "--shards", "2"], flags].concat());
         let line = child.read_line(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         let place = Place::of_ready_line(&line);
-        Self { child, place }
+        Self { child, place, redis_url: redis_url.to_owned() }
     }
 
     /// Starts it with so many file descriptors and no more.
@@ -37,7 +50,7 @@ impl Program {
             .expect("a process");
         let line = child.read_line(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         let place = Place::of_ready_line(&line);
-        Self { child, place }
+        Self { child, place, redis_url: url }
     }
 
     /// Starts it with these flags and nothing else.

@@ -1,5 +1,6 @@
 //! TLS that trusts one certificate, by its hash, as browsers do with `serverCertificateHashes`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,6 +27,22 @@ pub fn pinned(digest: [u8; 32], protocol: &str) -> Arc<ClientConfig> {
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     Arc::new(config)
+}
+
+/// Writes a new certificate and its key into a folder, of the kind that is trusted by its hash: of few days. Gives
+/// the two files.
+pub fn certificate_files(folder: &Path) -> [String; 2] {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let now = time::OffsetDateTime::now_utc();
+    parameters.not_before = now - time::Duration::DAY;
+    parameters.not_after = now + 5 * time::Duration::DAY;
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    [("certificate.pem", certificate.pem()), ("key.pem", key.serialize_pem())].map(|(name, content)| {
+        let path = folder.join(name);
+        std::fs::write(&path, content).expect("a file");
+        path.to_str().expect("text").to_owned()
+    })
 }
 
 impl ServerCertVerifier for Pinned {

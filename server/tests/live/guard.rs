@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wtransport::endpoint::ConnectOptions;
 
 use crate::common::{
-    Answer, PATIENCE, Place, Program, Site, Stream, Subscriber, Way, every_way, exchange, get, open, round,
-    run, soon, try_open, until, webtransport,
+    Answer, PATIENCE, Place, Program, Site, Stream, Subscriber, Way, certificate_files, every_way, exchange,
+    get, open, round, run, soon, try_open, until, webtransport,
 };
 
 const TOKEN: &str = "a-token-of-the-tests-0123456789";
@@ -511,20 +511,8 @@ fn resident_bytes(pid: u32) -> u64 {
 #[test]
 fn a_new_certificate_is_for_new_clients_and_leaves_the_others_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
-    let (certificate, key) = (file("certificate.pem"), file("key.pem"));
-    let write = || {
-        // Of the kind that is trusted by its hash: of few days.
-        let signing = rcgen::KeyPair::generate().expect("a key");
-        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
-        let now = time::OffsetDateTime::now_utc();
-        parameters.not_before = now - time::Duration::DAY;
-        parameters.not_after = now + 5 * time::Duration::DAY;
-        let signed = parameters.self_signed(&signing).expect("a certificate");
-        std::fs::write(&certificate, signed.pem()).expect("a file");
-        std::fs::write(&key, signing.serialize_pem()).expect("a file");
-    };
-    write();
+    let write = || certificate_files(folder.path());
+    let [certificate, key] = write();
     for flags in [&["--tls-cert", &certificate, "--tls-key", &key][..], &["--tls", "self-signed"]] {
         let mut site = Site::start(flags);
         run(async {

@@ -5,9 +5,11 @@ mod common;
 
 mod delivery;
 mod guard;
+mod hand_over;
 mod http;
 mod ingest;
 mod metrics;
+mod operating;
 mod redis;
 mod resume;
 mod shutdown;

@@ -21,7 +21,7 @@ use wtransport::quinn::{
 
 use self::handshake::{SessionOffer, SessionStreams};
 use crate::catalog::Subscription;
-use crate::connect::{Entrance, Refusal};
+use crate::connect::{Entrance, Refusal, Underway};
 use crate::guard::{Access, Permit, Refused, Transport};
 use crate::shard::{OpenSession, SessionOutlet, SessionSeat, ShardId, ShardSender};
 
@@ -59,22 +59,6 @@ struct Served {
     _permit: Permit,
 }
 
-/// A handshake that is under way, however it ends.
-struct Underway(Arc<AtomicU32>);
-
-impl Underway {
-    fn new(count: &Arc<AtomicU32>) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Sessions {
     /// Receives on `socket`. To be called on the shard's runtime.
     ///
@@ -95,15 +79,24 @@ impl Sessions {
         Ok(Self { endpoint, entrance, id, shard, handshaking: Arc::default() })
     }
 
-    /// Accepts sessions until told to stop, then gives the goodbyes time to leave.
-    pub async fn accept(self, mut stop: watch::Receiver<bool>) {
+    /// Accepts sessions until this process leaves the port, which is given up with the last of them. When told to
+    /// stop, the goodbyes get time to leave.
+    pub async fn accept(self, mut leaving: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
         let sessions = Arc::new(self);
         loop {
+            let is_leaving = *leaving.borrow_and_update();
             tokio::select! {
                 incoming = sessions.endpoint.accept() => {
                     let Some(incoming) = incoming else { return };
-                    sessions.take(incoming);
+                    // Not refused: a client that gets no answer tries again, and may reach a successor then.
+                    if is_leaving {
+                        incoming.ignore();
+                    } else {
+                        sessions.take(incoming);
+                    }
                 }
+                changed = leaving.changed(), if !is_leaving => if changed.is_err() { break },
+                () = sessions.endpoint.wait_idle(), if is_leaving => return,
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
