@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lastmile_reports::gate::Role;
 
+use crate::live::Live;
 use crate::plan::Slice;
 use crate::progress::{RunWatcher, Silent};
 use crate::slice::Watcher;
@@ -38,7 +39,7 @@ impl Default for GateLine {
 
 impl Watcher for GateLine {
     fn attaching(&self, _attached: u64, _connections: u64) {}
-    fn measuring(&self, _elapsed: Duration, _warmup: Duration, _received: u64) {}
+    fn measuring(&self, _elapsed: Duration, _warmup: Duration, _live: &dyn Fn() -> Live) {}
     fn draining(&self, _received: u64) {}
 }
 
