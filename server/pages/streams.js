@@ -5,13 +5,35 @@ const LONGEST_DELAY_MS = 30_000;
 // A connection that ended sooner counts as a failure: its server is not to be asked again at once.
 const STABLE_MS = 5_000;
 
+// A server that asks for tokens gets the one that a page was opened with, `?token=…`. It is taken off the address, where
+// somebody might read it, and kept until the tab is closed.
+function takeToken() {
+  const parameters = new URLSearchParams(location.search);
+  const given = parameters.get("token");
+  if (given) {
+    sessionStorage.setItem("token", given);
+    parameters.delete("token");
+    const rest = parameters.toString();
+    history.replaceState(null, "", rest ? `?${rest}` : location.pathname);
+  }
+  return sessionStorage.getItem("token");
+}
+
+const TOKEN = takeToken();
+
+// Streams can't have headers of a page's choice, so theirs stands in the address.
+function withToken(address) {
+  if (!TOKEN) return address;
+  return `${address}${address.includes("?") ? "&" : "?"}token=${encodeURIComponent(TOKEN)}`;
+}
+
 // Each stream connects once and calls `round(text)` for every round. It resolves to nothing when the server
 // closed, and rejects when it could not connect; `signal` ends it.
 
 function webSocket(topic, { opened, round, signal }) {
   return new Promise((resolve, reject) => {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/ws/${topic}`);
+    const socket = new WebSocket(withToken(`${scheme}//${location.host}/ws/${topic}`));
     let wasOpen = false;
     socket.onopen = () => { wasOpen = true; opened(); };
     socket.onmessage = (event) => round(event.data);
@@ -25,7 +47,7 @@ function webSocket(topic, { opened, round, signal }) {
 
 function serverSentEvents(topic, { opened, round, failed, signal }) {
   return new Promise((resolve, reject) => {
-    const source = new EventSource(`/sse/${topic}`);
+    const source = new EventSource(withToken(`/sse/${topic}`));
     source.onopen = opened;
     source.addEventListener("initial", (event) => round(event.data));
     source.addEventListener("message", (event) => round(event.data));
@@ -43,7 +65,7 @@ const webTransport = (delivery) => async (topic, { opened, round, signal }) => {
   const port = document.body.dataset.webtransportPort;
   // localhost may mean ::1 first, where the server need not listen.
   const host = location.hostname === "localhost" ? "127.0.0.1" : location.hostname;
-  const url = `https://${host}:${port}/wt/${topic}?delivery=${delivery}`;
+  const url = withToken(`https://${host}:${port}/wt/${topic}?delivery=${delivery}`);
   const session = new WebTransport(url, await certificateOptions());
   signal.addEventListener("abort", () => session.close());
   await session.ready;
@@ -151,7 +173,9 @@ export async function follow(stream, topic, { state, round, signal }) {
 
 // All games there are, and their types.
 export async function topics() {
-  const response = await fetch("/api/games");
+  const headers = TOKEN ? { authorization: `Bearer ${TOKEN}` } : {};
+  const response = await fetch("/api/games", { headers });
+  if (response.status === 401) throw new Error("this server asks for a token: open the page with ?token=TOKEN");
   if (!response.ok) throw new Error(`/api/games answered ${response.status}`);
   const games = await response.json();
   return { games, types: [...new Set(games.map((game) => game.type))] };

@@ -2,11 +2,13 @@
 // connected, `PAGE STREAM ROUND_ID` for the round each stream shows of those published after that, `PAGE closed` once
 // its button has disconnected all, and `problem …` for whatever the browser complains about.
 //
-// Usage: pages_client.cjs HTTP_ORIGIN
+// A query is given to the first page only, and must be gone from its address then.
+//
+// Usage: pages_client.cjs HTTP_ORIGIN [QUERY]
 
 const { withPage } = require("./browser.cjs");
 
-const [httpOrigin] = process.argv.slice(2);
+let [httpOrigin, query = ""] = process.argv.slice(2);
 const PAGES = ["websocket", "sse", "webtransport", "test"];
 
 withPage(async (page) => {
@@ -17,8 +19,10 @@ withPage(async (page) => {
     request.url().startsWith("data:") || problem(`${request.url()} is requested from elsewhere`));
 
   for (const name of PAGES) {
-    await page.goto(`${httpOrigin}/${name}.html`);
+    await page.goto(`${httpOrigin}/${name}.html${query}`);
+    query = "";
     await page.waitForSelector("section");
+    if (page.url().includes("token")) problem(`${page.url()} shows the token`);
     const streams = await page.$$eval("section", (sections) => sections.map((section) => section.id));
     const reached = async (state) => {
       for (const stream of streams) await page.waitForSelector(`#${stream} .status[data-state=${state}]`);

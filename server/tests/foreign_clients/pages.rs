@@ -4,8 +4,21 @@ use super::{PATIENCE, Site, browser_client, ends_well, line};
 
 #[test]
 fn the_pages_show_rounds_in_chromium() {
-    let site = Site::open(&[]);
-    let browser = browser_client("pages_client.cjs", &[&site.url("http", "")]);
+    show_rounds(&[], "");
+}
+
+#[test]
+fn pages_opened_with_a_token_show_rounds_of_a_server_that_asks_for_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tokens");
+    std::fs::write(&path, "a-token-of+the/pages==").expect("a file");
+    let flags = ["--token-file", path.to_str().expect("text"), "--limits", "on"];
+    show_rounds(&flags, "?token=a-token-of%2Bthe%2Fpages%3D%3D");
+}
+
+fn show_rounds(flags: &[&str], query: &str) {
+    let site = Site::open(flags);
+    let browser = browser_client("pages_client.cjs", &[&site.url("http", ""), query]);
     let deliveries = ["wt-stream", "wt-streams", "wt-datagram"];
     let all = ["ws", "sse", deliveries[0], deliveries[1], deliveries[2]];
     let pages =
