@@ -32,7 +32,11 @@ fn the_dashboard_and_the_document_know_the_metrics_that_are_there() {
     assert!(families.len() > 10, "{scrape}");
     let document = read("docs/operating.md");
     let documented = metrics_in(&document);
-    assert_eq!(documented, families, "docs/operating.md has the table of /metrics");
+    let missing: Vec<_> = families.difference(&documented).collect();
+    assert!(missing.is_empty(), "add to the table of /metrics in docs/operating.md: {missing:?}");
+    let unknown = documented.difference(&families);
+    let unknown: Vec<_> = unknown.filter(|name| !name.starts_with("lastmile_persist_")).collect();
+    assert!(unknown.is_empty(), "docs/operating.md has metrics that are not there: {unknown:?}");
 
     let dashboard = read("deploy/grafana.json");
     let drawn: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
