@@ -20,7 +20,8 @@ use lastmile::message::{Game, MessageTemplate};
 use lastmile::recorder::{Progress, Recorder};
 use lastmile::schedule::{Arrivals, Schedule};
 use lastmile::timetable::Timetable;
-use lastmile::transport::reactor::{Address, Framing, StreamTransport};
+use lastmile::transport::link::Address;
+use lastmile::transport::reactor::{Framing, StreamTransport};
 use lastmile::transport::sse::ServerSentEvents;
 use lastmile::transport::websocket::WebSocket;
 use lastmile::transport::{HttpServer, Pace, Stop, Transport};
@@ -174,7 +175,7 @@ fn our_client(bench: &Bench, address: SocketAddr, stop: &Stop) {
 }
 
 fn drive<F: Framing>(bench: &Bench, framing: F, address: SocketAddr, stop: &Stop, recorder: Recorder) {
-    let transport = StreamTransport { framing, address: Address::Tcp(address) };
+    let transport = StreamTransport { framing, address: Address::Tcp(address), tls: None };
     transport.drive(bench.subscribers, Pace { connecting: 64 }, stop, recorder).expect("all attach");
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HistogramError, encode, new_latency_histogram};
-use lastmile_reports::schema::{Accounting, CaseResult, Health, LatencySummary, ProcessCost, TimelinePoint};
+use lastmile_reports::schema::{
+    Accounting, CaseResult, Health, LatencySummary, ProcessCost, SliceSummary, TimelinePoint,
+};
 
 use crate::kernel_time::KernelRecording;
 use crate::observation::{Cost, Costs, Wellbeing, behind_each_other};
@@ -15,13 +17,14 @@ use crate::recorder::add_histogram;
 use crate::slice::SliceOutcome;
 use crate::stages::Stages;
 
-/// The result of a case from the outcomes of its slices, at least one. `seed` is that of the intervals' draws.
+/// The result of a case from the outcomes of its slices, at least one. `slices` are those planned, each with its place
+/// in the run. `seed` is that of the intervals' draws.
 ///
 /// # Errors
 /// [`HistogramError`] where a histogram can't be written.
 pub fn case_result(
     case: &Case,
-    slice: Slice,
+    slices: &[(u32, Slice)],
     outcomes: &[SliceOutcome],
     seed: u64,
 ) -> Result<CaseResult, HistogramError> {
@@ -57,7 +60,7 @@ pub fn case_result(
         achieved_rate: Some(messages as f64 / seconds(|outcome| outcome.sending)),
         payload_bytes: case.load.payload_bytes as u32,
         duration_s: seconds(|outcome| outcome.measured),
-        warmup_s: slice.warmup.as_secs_f64(),
+        warmup_s: slices.first().map_or(0.0, |(_, slice)| slice.warmup.as_secs_f64()),
         published: messages,
         interrupted: outcomes.iter().any(|outcome| outcome.is_interrupted),
         latency_us: LatencySummary::from_histogram(&latency, messages),
@@ -65,7 +68,7 @@ pub fn case_result(
         latency_intervals: per_message.blocks.intervals(seed),
         spread: per_message.spread.summary(),
         stages: stages.summary(),
-        slices: Vec::new(),
+        slices: slices.iter().zip(outcomes).map(|((order, _), outcome)| summary(*order, outcome)).collect(),
         health: Some(with_kernel_times(wellbeing.health(), outcomes)),
         schedule_slip_us: (!is_closed_loop).then(|| LatencySummary::from_histogram(&slip, messages)),
         connect_us: Some(LatencySummary::from_histogram(&connect, connect.len())),
@@ -81,7 +84,7 @@ pub fn case_result(
         deliveries_per_s: delivered as f64 / seconds(|outcome| outcome.receiving),
         server: cost(|costs| costs.server).unwrap_or_default(),
         redis: cost(|costs| costs.redis),
-        generator: cost(|costs| costs.generator).unwrap_or_default(),
+        generator: generator_cost(outcomes, delivered),
         histogram: if is_closed_loop { String::new() } else { encode(&latency)? },
         service_histogram: if is_closed_loop { None } else { Some(encode(&service)?) },
         timeline: timeline(outcomes),
@@ -120,6 +123,35 @@ fn with_kernel_times(health: Health, outcomes: &[SliceOutcome]) -> Health {
         kernel_to_client_us: summary(&kernel.to_client),
         ..health
     }
+}
+
+/// What one slice measured.
+fn summary(order: u32, outcome: &SliceOutcome) -> SliceSummary {
+    let expected = outcome.expected;
+    let delivered = outcome.recording.delivered;
+    let server = process_cost(std::slice::from_ref(outcome), |costs| costs.server, delivered);
+    let server = server.unwrap_or_default();
+    SliceSummary {
+        order,
+        published: outcome.measured_messages,
+        delivered,
+        lost: expected.saturating_sub(delivered),
+        latency_us: LatencySummary::from_histogram(&outcome.recording.latency(), outcome.measured_messages),
+        complete_p99_us: outcome.per_message.spread.summary().and_then(|spread| spread.last_us.p99),
+        server_cpu_us_per_delivery: server.cpu_us_per_delivery,
+        server_rss_bytes_per_connection: server.rss_bytes_per_connection,
+    }
+}
+
+/// This program is the same process in all slices: memory that one has given back, the next uses again. What
+/// subscribers take shows where it grew most.
+fn generator_cost(outcomes: &[SliceOutcome], delivered: u64) -> ProcessCost {
+    let all = process_cost(outcomes, |costs| costs.generator, delivered).unwrap_or_default();
+    let of_slice = |outcome: &SliceOutcome| {
+        process_cost(std::slice::from_ref(outcome), |costs| costs.generator, 0)?.rss_bytes_per_connection
+    };
+    let rss_bytes_per_connection = outcomes.iter().filter_map(of_slice).reduce(f64::max);
+    ProcessCost { rss_bytes_per_connection, ..all }
 }
 
 /// `None` where no slice could observe the process.

@@ -87,16 +87,13 @@ impl Limits {
         if let Some(variant) = variants(plan).into_iter().find(|variant| !variant.is_measurable()) {
             return Err(PreflightError::NotMeasurable { variant });
         }
-        // Sessions of WebTransport share UDP sockets; only the others take a descriptor and a port each. With the
-        // kernel's timestamps a session has a socket, and two descriptors of it.
+        // With the kernel's timestamps a session of WebTransport has a socket, and two descriptors of it.
         let stamped = plan.instruments.timestamps == Timestamps::Kernel;
-        let descriptors = |case: &Case| match case.variant.delivery() {
-            None => 1,
-            Some(_) if stamped => 2,
-            Some(_) => 0,
+        let needs = |case: &Case| match case.variant.delivery() {
+            Some(_) if stamped => (case.load.connections, 2),
+            _ => (case.variant.sockets(case.load.connections), 1),
         };
-        let each_case = plan.cases.iter().map(|case| (case.load.connections, descriptors(case)));
-        let most = each_case.filter(|(_, each)| *each > 0).max_by_key(|(count, each)| *count as u64 * each);
+        let most = plan.cases.iter().map(needs).max_by_key(|(count, each)| *count as u64 * each);
         let (connections, each) = most.unwrap_or((0, 1));
         let needed = connections as u64 * each + OTHER_DESCRIPTORS;
         if needed > self.descriptors {

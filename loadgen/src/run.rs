@@ -161,7 +161,7 @@ impl Progressing {
         let protocol = case.variant;
         let processes = Arc::<Processes>::default();
         interrupt.guard(&processes);
-        let made = request.stack.make(processes, &case.load.channels);
+        let made = request.stack.make(protocol, processes, &case.load.channels);
         if interrupt.is_asked() {
             return Err(RunError::Slice { protocol, source: SliceError::Interrupted });
         }
@@ -184,10 +184,10 @@ impl Progressing {
     fn cases(&self, plan: &Plan) -> Result<Vec<CaseResult>, HistogramError> {
         let mut results = Vec::new();
         for (index, outcomes) in self.outcomes.iter().enumerate() {
-            let slices: Vec<Slice> =
-                plan.slices.iter().copied().filter(|slice| slice.case == index).collect();
-            if let (Some(&slice), false) = (slices.first(), outcomes.is_empty()) {
-                let mut result = case_result(&plan.cases[index], slice, outcomes, plan.seed)?;
+            let slices: Vec<(u32, Slice)> =
+                (0..).zip(plan.slices.iter().copied()).filter(|(_, slice)| slice.case == index).collect();
+            if !outcomes.is_empty() {
+                let mut result = case_result(&plan.cases[index], &slices, outcomes, plan.seed)?;
                 result.interrupted |= outcomes.len() < slices.len();
                 results.push(result);
             }

@@ -26,6 +26,7 @@ use crate::stack::Stack;
 use crate::stages::{Stages, read_server_times};
 use crate::timetable::Timetable;
 use crate::transport::AttachError;
+use crate::variant::Variant;
 use crate::workers::{Work, Workers, receipt_logs, shares};
 
 /// Time between two looks at the slice while it runs.
@@ -422,7 +423,9 @@ impl Running<'_> {
         // Summed up here: the tables of all slices together would be a lot of memory.
         let receipts = std::mem::take(&mut recording.receipts);
         let per_message = PerMessage::of(&receipts, published.messages);
-        let stages = (self.request.instruments.stages && self.in_flight.is_none()).then(|| {
+        // The floor below everything has no server to ask.
+        let has_server = self.request.case.variant != Variant::REDIS;
+        let stages = (self.request.instruments.stages && has_server && self.in_flight.is_none()).then(|| {
             let times = read_server_times(&self.stack.target).unwrap_or_else(|error| {
                 recording.errors.insert(format!("the server's stages can't be read: {error}"), 1);
                 None

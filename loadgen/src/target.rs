@@ -4,31 +4,44 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use lastmile_wire::request::Protocol;
+use lastmile_wire::channel::KNOWN_GAMES;
+use lastmile_wire::request::{Protocol, Topic};
 
 use crate::channels::{Channel, Turns};
 use crate::message::Game;
 use crate::recorder::Sink;
+use crate::redis::RedisUrl;
 use crate::transport::http::{Chunks, Head};
-use crate::transport::reactor::{Address, StreamTransport};
+use crate::transport::http2::Http2;
+use crate::transport::link::Address;
+use crate::transport::prefixed::LengthPrefixed;
+use crate::transport::reactor::StreamTransport;
+use crate::transport::redis::RedisSubscription;
 use crate::transport::sse::ServerSentEvents;
+use crate::transport::tls::TlsClient;
 use crate::transport::websocket::WebSocket;
-use crate::transport::webtransport::{Certificate, WebTransport, WebTransportServer};
-use crate::transport::{AttachError, HttpServer, Pace, Requested, Stop, Transport};
-use crate::variant::Variant;
+use crate::transport::webtransport::{WebTransport, WebTransportServer};
+use crate::transport::{AttachError, Certificate, HttpServer, HttpsServer, Pace, Requested, Stop, Transport};
+use crate::variant::{Carrier, HttpVersion, Tls, Variant};
 
 /// How long a server may take to answer a request outside the measurement.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes such an answer may have.
 const ANSWER_BYTES: u64 = 1 << 20;
 
-/// A server, or two that share a Redis.
+/// A server, or several that share a Redis.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Target {
     /// Serves WebSocket, SSE and REST.
     pub http: Option<HttpServer>,
+    /// Serves the same over TLS.
+    pub https: Option<HttpsServer>,
     /// Serves WebTransport.
     pub webtransport: Option<WebTransportServer>,
+    /// Serves rounds behind their length, without a protocol: the floor `tcp`.
+    pub tcp: Option<SocketAddr>,
+    /// What all of them read from: the floor `redis`.
+    pub redis: Option<RedisUrl>,
     /// Paths of streams that are not those of the contract.
     pub paths: Paths,
 }
@@ -56,9 +69,10 @@ pub struct Asked<'a> {
 /// Why a target can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// Not an address of the two forms.
+    /// Not an address of the known forms.
     #[error(
-        "--target {url}: {problem}; use http://HOST:PORT for WebSocket and SSE, https://HOST:PORT for WebTransport"
+        "--target {url}: {problem}; use http://HOST:PORT for WebSocket and SSE, https://HOST:PORT for the same over \
+         TLS and for WebTransport, tcp://HOST:PORT for the floor tcp"
     )]
     Url {
         /// As given.
@@ -84,6 +98,11 @@ pub enum TargetError {
         /// Which form of target serves it.
         form: &'static str,
     },
+    /// The floor that needs a Redis.
+    #[error(
+        "redis is measured at the Redis that --redis names; name one, or leave redis out with --protocols"
+    )]
+    NoRedis,
     /// It is there and does not let us subscribe.
     #[error("{variant}: {source}")]
     Probe {
@@ -97,10 +116,14 @@ pub enum TargetError {
 impl Target {
     /// Reads the addresses given on the command line, finds their hosts and asks for the certificate's hash.
     ///
+    /// HTTPS and WebTransport mostly share a port number, one over TCP, one over UDP: one address is enough for both.
+    /// Of two, the one that can be connected to over TCP is HTTPS.
+    ///
     /// # Errors
     /// [`TargetError`] for an address that is none, given twice, or not to be reached.
     pub fn from_urls(urls: &[String]) -> Result<Self, TargetError> {
         let mut target = Self::default();
+        let mut encrypted: Vec<HttpServer> = Vec::new();
         for url in urls {
             let problem = |problem: String| TargetError::Url { url: url.clone(), problem };
             let unreachable = |source| TargetError::Unreachable { url: url.clone(), source };
@@ -110,47 +133,59 @@ impl Target {
             if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
                 return Err(problem("only host and port are wanted".to_owned()));
             }
+            let server = |port| -> Result<HttpServer, TargetError> {
+                let address = resolve(authority, port).map_err(unreachable)?;
+                Ok(HttpServer { address, host: authority.to_owned() })
+            };
             match scheme {
-                "http" if target.http.is_none() => {
-                    let address = resolve(authority, 80).map_err(unreachable)?;
-                    target.http = Some(HttpServer { address, host: authority.to_owned() });
-                }
-                "https" if target.webtransport.is_none() => {
-                    let address = resolve(authority, 443).map_err(unreachable)?;
-                    target.webtransport = Some(WebTransportServer {
-                        address,
-                        authority: authority.to_owned(),
-                        certificate: Certificate::Unchecked,
-                    });
-                }
-                "http" | "https" => {
+                "http" if target.http.is_none() => target.http = Some(server(80)?),
+                "https" if encrypted.len() < 2 => encrypted.push(server(443)?),
+                "tcp" if target.tcp.is_none() => target.tcp = Some(server(0)?.address),
+                "http" | "https" | "tcp" => {
                     return Err(problem("a target of this kind was already given".to_owned()));
                 }
                 _ => return Err(problem(format!("the scheme {scheme} is unknown"))),
             }
         }
-        if let (Some(http), Some(webtransport)) = (&target.http, &mut target.webtransport)
-            && let Some(hash) = certificate_hash(http)
-        {
-            webtransport.certificate = Certificate::Sha256(hash);
-        }
+        let hash = target.http.as_ref().filter(|_| !encrypted.is_empty()).and_then(certificate_hash);
+        target.set_encrypted(encrypted, hash.map_or(Certificate::Unchecked, Certificate::Sha256));
         Ok(target)
+    }
+
+    /// Finds out which of at most two servers speaks HTTPS, and which WebTransport.
+    fn set_encrypted(&mut self, mut servers: Vec<HttpServer>, certificate: Certificate) {
+        let is_https =
+            |server: &HttpServer| TcpStream::connect_timeout(&server.address, ANSWER_TIMEOUT).is_ok();
+        let https = servers
+            .iter()
+            .position(is_https)
+            .map(|place| if servers.len() > 1 { servers.remove(place) } else { servers[place].clone() });
+        self.https = https.map(|server| HttpsServer { server, certificate });
+        self.webtransport = servers.pop().map(|HttpServer { address, host }| WebTransportServer {
+            address,
+            authority: host,
+            certificate,
+        });
     }
 
     /// Whether it serves a protocol.
     ///
     /// # Errors
-    /// [`TargetError::NotServed`] where it does not.
+    /// [`TargetError::NotServed`] and [`TargetError::NoRedis`] where it does not.
     pub fn check_serves(&self, variant: Variant) -> Result<(), TargetError> {
-        match variant.protocol() {
-            Some(Protocol::WebSocket | Protocol::Sse) if self.http.is_none() => {
-                Err(TargetError::NotServed { variant, form: "http://HOST:PORT" })
+        let (is_served, form) = match variant.carrier() {
+            Carrier::WebSocket(Tls::Off) | Carrier::Sse(Tls::Off, _) => {
+                (self.http.is_some(), "http://HOST:PORT")
             }
-            Some(Protocol::WebTransport) if self.webtransport.is_none() => {
-                Err(TargetError::NotServed { variant, form: "https://HOST:PORT" })
+            Carrier::WebSocket(Tls::On) | Carrier::Sse(Tls::On, _) => {
+                (self.https.is_some(), "https://HOST:PORT, to be connected to over TCP")
             }
-            _ => Ok(()),
-        }
+            Carrier::WebTransport(_) => (self.webtransport.is_some(), "https://HOST:PORT"),
+            Carrier::Tcp => (self.tcp.is_some(), "tcp://HOST:PORT (lastmile-server --tcp-listen)"),
+            Carrier::Redis if self.redis.is_none() => return Err(TargetError::NoRedis),
+            Carrier::Redis => return Ok(()),
+        };
+        if is_served { Ok(()) } else { Err(TargetError::NotServed { variant, form }) }
     }
 
     /// Attaches one subscriber and takes leave: whether a run could begin.
@@ -170,7 +205,9 @@ impl Target {
         }
         self.check_serves(variant)?;
         let failed = |source| match (source, &self.http) {
-            (AttachError::Connect { source, .. }, Some(server)) if variant.delivery().is_none() => {
+            (AttachError::Connect { source, .. }, Some(server))
+                if variant.protocol().is_some() && !variant.is_encrypted() =>
+            {
                 TargetError::Unreachable { url: format!("http://{}", server.host), source }
             }
             (source, _) => TargetError::Probe { variant, source },
@@ -194,30 +231,96 @@ impl Target {
         stop: &Stop,
         sink: S,
     ) -> Result<S, AttachError> {
-        let not_served = || io::Error::other(format!("no target serves {variant}"));
-        let Some(protocol) = variant.protocol() else { return Err(not_served().into()) };
         let Asked { channels, turns, subscribers } = asked;
-        let own_path = match protocol {
-            Protocol::WebSocket => self.paths.websocket.clone(),
-            Protocol::Sse => self.paths.sse.clone(),
-            Protocol::WebTransport => None,
+        let path = |protocol| {
+            Requested::in_turn(
+                channels.iter().map(|channel| self.path(variant, &channel.topic, protocol)),
+                turns,
+            )
         };
-        let path = |channel: &Channel| {
-            variant.target(&own_path.clone().unwrap_or_else(|| channel.topic.path(protocol)))
-        };
-        let path = Requested::in_turn(channels.iter().map(path), turns);
-        if let Some(delivery) = variant.delivery() {
-            let server = self.webtransport.clone().ok_or_else(not_served)?;
-            return WebTransport::new(server, path, delivery).drive(subscribers, pace, stop, sink);
+        match variant.carrier() {
+            Carrier::WebTransport(delivery) => {
+                let server = self.webtransport.clone().ok_or_else(|| not_served(variant))?;
+                let transport = WebTransport::new(server, path(Protocol::WebTransport), delivery);
+                transport.drive(subscribers, pace, stop, sink)
+            }
+            Carrier::WebSocket(tls) => {
+                let (server, tls) = self.stream_server(variant, tls, "http/1.1")?;
+                let address = Address::Tcp(server.address);
+                let framing = WebSocket::new(server, path(Protocol::WebSocket), crate::clock::now_ns());
+                StreamTransport { framing, address, tls }.drive(subscribers, pace, stop, sink)
+            }
+            Carrier::Sse(tls, HttpVersion::One) => {
+                let (server, tls) = self.stream_server(variant, tls, "http/1.1")?;
+                let address = Address::Tcp(server.address);
+                let framing = ServerSentEvents::new(server, path(Protocol::Sse));
+                StreamTransport { framing, address, tls }.drive(subscribers, pace, stop, sink)
+            }
+            Carrier::Sse(tls, HttpVersion::Two) => {
+                let (server, tls) = self.stream_server(variant, tls, "h2")?;
+                Http2::new(server, path(Protocol::Sse), tls).drive(subscribers, pace, stop, sink)
+            }
+            Carrier::Redis => {
+                let url = self.redis.as_ref().ok_or_else(|| not_served(variant))?;
+                let framing =
+                    RedisSubscription::new(url, channels.iter().map(|channel| slugs(&channel.topic)), turns);
+                StreamTransport { framing, address: url.address()?, tls: None }.drive(
+                    subscribers,
+                    pace,
+                    stop,
+                    sink,
+                )
+            }
+            Carrier::Tcp => {
+                let address = self.tcp.ok_or_else(|| not_served(variant))?;
+                let framing = LengthPrefixed::new(address.to_string(), path(Protocol::Tcp));
+                StreamTransport { framing, address: Address::Tcp(address), tls: None }.drive(
+                    subscribers,
+                    pace,
+                    stop,
+                    sink,
+                )
+            }
         }
-        let server = self.http.clone().ok_or_else(not_served)?;
-        let address = Address::Tcp(server.address);
-        if protocol == Protocol::Sse {
-            let framing = ServerSentEvents::new(server, path);
-            StreamTransport { framing, address }.drive(subscribers, pace, stop, sink)
-        } else {
-            let framing = WebSocket::new(server, path, crate::clock::now_ns());
-            StreamTransport { framing, address }.drive(subscribers, pace, stop, sink)
+    }
+
+    /// What is asked for: the contract's path or the target's own, with everything the variant wants.
+    fn path(&self, variant: Variant, topic: &Topic, protocol: Protocol) -> String {
+        let own = match protocol {
+            Protocol::WebSocket => self.paths.websocket.as_ref(),
+            Protocol::Sse => self.paths.sse.as_ref(),
+            Protocol::WebTransport | Protocol::Tcp => None,
+        };
+        variant.target(&own.cloned().unwrap_or_else(|| topic.path(protocol)))
+    }
+
+    /// The server of streams over TCP, and how to encrypt what is said to it.
+    fn stream_server(
+        &self,
+        variant: Variant,
+        tls: Tls,
+        alpn: &str,
+    ) -> Result<(HttpServer, Option<TlsClient>), AttachError> {
+        match (tls, &self.http, &self.https) {
+            (Tls::Off, Some(server), _) => Ok((server.clone(), None)),
+            (Tls::On, _, Some(HttpsServer { server, certificate })) => {
+                Ok((server.clone(), Some(TlsClient::new(&server.host, *certificate, alpn)?)))
+            }
+            _ => Err(not_served(variant)),
+        }
+    }
+}
+
+fn not_served(variant: Variant) -> AttachError {
+    io::Error::other(format!("no target serves {variant}")).into()
+}
+
+/// The games of a topic. Those of a type are the ones every database has.
+fn slugs(topic: &Topic) -> Vec<&str> {
+    match topic {
+        Topic::Game(slug) => vec![slug],
+        Topic::Type(name) => {
+            KNOWN_GAMES.iter().filter(|game| game.game_type == name).map(|game| game.slug).collect()
         }
     }
 }
@@ -303,7 +406,7 @@ mod tests {
         for url in ["127.0.0.1:80", "ftp://x", "http://", "http://x/path", "http://user@x"] {
             assert!(told(&[url]).contains("use http://HOST:PORT"), "{url}");
         }
-        assert!(told(&["https://127.0.0.1:1", "https://127.0.0.1:2"]).contains("already given"));
+        assert!(told(&["http://127.0.0.1:1", "http://127.0.0.1:2"]).contains("already given"));
     }
 
     #[test]
@@ -312,6 +415,10 @@ mod tests {
         assert!(target.check_serves(Variant::WT_STREAM).is_ok());
         let error = target.check_serves(Variant::SSE).unwrap_err().to_string();
         assert!(error.starts_with("sse needs a target of the form http://"), "{error}");
+        let error = target.check_serves(Variant::WSS).unwrap_err().to_string();
+        assert!(error.contains("to be connected to over TCP"), "nobody listens there: {error}");
+        let error = target.check_serves(Variant::REDIS).unwrap_err().to_string();
+        assert!(error.contains("--redis"), "{error}");
     }
 
     #[test]

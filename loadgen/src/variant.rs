@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use lastmile_wire::request::{Delivery, Protocol};
 
+use crate::transport::http2::STREAMS_PER_CONNECTION;
+
 /// Longest time a subscriber may ask the server to gather messages, in milliseconds.
 pub const MOST_BATCH_MS: u8 = 100;
 
@@ -145,8 +147,17 @@ impl Variant {
     pub const TCP: Self = Self::of(Carrier::Tcp);
 
     /// What a run measures that was not told otherwise, in the order shown.
-    pub const DEFAULT: [Self; 5] =
-        [Self::WS, Self::SSE, Self::WT_STREAM, Self::WT_STREAMS, Self::WT_DATAGRAM];
+    pub const DEFAULT: [Self; 9] = [
+        Self::WS,
+        Self::SSE,
+        Self::WSS,
+        Self::SSE_TLS,
+        Self::WT_STREAM,
+        Self::WT_STREAMS,
+        Self::WT_DATAGRAM,
+        Self::REDIS,
+        Self::TCP,
+    ];
 
     /// A carrier without options.
     pub const fn of(carrier: Carrier) -> Self {
@@ -186,12 +197,26 @@ impl Variant {
         }
     }
 
+    /// Whether it needs a server whose TCP port speaks TLS.
+    pub fn has_tls(self) -> bool {
+        matches!(self.carrier, Carrier::WebSocket(Tls::On) | Carrier::Sse(Tls::On, _))
+    }
+
+    /// TCP connections, and so descriptors and ports, that so many subscribers take. Sessions of WebTransport share a
+    /// few UDP sockets, streams of HTTP/2 a connection.
+    pub fn sockets(self, subscribers: usize) -> usize {
+        match self.carrier {
+            Carrier::WebTransport(_) => 0,
+            Carrier::Sse(_, HttpVersion::Two) => subscribers.div_ceil(STREAMS_PER_CONNECTION),
+            _ => subscribers,
+        }
+    }
+
     /// Whether its messages are encrypted on their way to the subscriber.
     pub fn is_encrypted(self) -> bool {
         match self.carrier {
-            Carrier::WebSocket(tls) | Carrier::Sse(tls, _) => tls == Tls::On,
             Carrier::WebTransport(_) => true,
-            Carrier::Redis | Carrier::Tcp => false,
+            _ => self.has_tls(),
         }
     }
 
@@ -207,14 +232,7 @@ impl Variant {
 
     /// Whether this program has a transport for it.
     pub fn is_measurable(self) -> bool {
-        self.encoding == Encoding::Json
-            && self.batch_ms == 0
-            && matches!(
-                self.carrier,
-                Carrier::WebSocket(Tls::Off)
-                    | Carrier::Sse(Tls::Off, HttpVersion::One)
-                    | Carrier::WebTransport(_)
-            )
+        self.encoding == Encoding::Json && self.batch_ms == 0
     }
 
     /// `path` with everything in its query that this variant asks of a server of the contract.

@@ -37,6 +37,10 @@ fn every_loss_duplicate_reordering_and_damage_is_counted_on_every_protocol() {
         for (protocol, goodbye) in [
             ("ws", "the server closed the connection with code 1013: too slow"),
             ("sse", "the server ended the stream"),
+            ("wss", "the server closed the connection with code 1013: too slow"),
+            ("sse-tls", "the server ended the stream"),
+            ("redis", "the server closed the connection without a word"),
+            ("tcp", "the server closed the connection without a word"),
             ("wt-stream", "the server closed the connection with code 1013: too slow"),
             ("wt-streams", "the server closed the connection with code 1013: too slow"),
             ("wt-datagram", "the server closed the connection with code 1013: too slow"),
@@ -78,16 +82,26 @@ fn counted_exactly(protocol: &str, goodbye: &str) {
 #[test]
 fn without_faults_everything_is_delivered_by_all_protocols_of_one_run() {
     let stub = Stub::start(|_| Action::Deliver);
-    let flags = "--connections 20 --rate 100 --warmup 100ms --duration 500ms --threads 3 --arrivals poisson";
-    let flags: Vec<&str> = flags.split(' ').collect();
+    let flags = "--connections 20 --rate 100 --warmup 100ms --duration 500ms --threads 3 --arrivals poisson \
+                 --slices 2 --protocols ws,sse,wss,sse-tls,wt-stream,wt-streams,wt-datagram,redis,tcp";
+    let flags: Vec<&str> = flags.split(' ').filter(|word| !word.is_empty()).collect();
     let result = measure(&stub, &flags);
     let names: Vec<&str> = result.cases.iter().map(|case| case.protocol.as_str()).collect();
-    assert_eq!(names, ["ws", "sse", "wt-stream", "wt-streams", "wt-datagram"]);
+    let all = ["ws", "sse", "wss", "sse-tls", "wt-stream", "wt-streams", "wt-datagram", "redis", "tcp"];
+    assert_eq!(names, all, "shown as asked for, however they were measured");
+    let mut orders: Vec<u32> =
+        result.cases.iter().flat_map(|case| &case.slices).map(|slice| slice.order).collect();
+    orders.sort_unstable();
+    assert_eq!(orders, (0..18).collect::<Vec<u32>>(), "every slice has a place of its own");
     for case in &result.cases {
         let Accounting { expected, delivered, lost, duplicated, corrupt, .. } = case.accounting;
         assert_eq!(expected, case.published * 20, "{}", case.protocol);
         assert_eq!((delivered, lost, duplicated, corrupt), (expected, 0, 0, 0), "{case:?}");
         assert_eq!(case.errors, [], "{}", case.protocol);
+        assert_eq!(case.slices.iter().map(|slice| slice.published).sum::<u64>(), case.published);
+        assert_eq!(case.slices.iter().map(|slice| slice.delivered).sum::<u64>(), delivered);
+        assert_eq!(case.timeline.iter().map(|point| point.delivered).sum::<u64>(), delivered);
+        assert_eq!((case.slices.len(), case.floor), (2, ["redis", "tcp"].contains(&&*case.protocol)));
         let service = case.service_latency_us.p50.unwrap();
         assert!(case.latency_us.p50.unwrap() >= service * 0.99, "{}", case.protocol);
     }

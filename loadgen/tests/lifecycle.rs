@@ -23,11 +23,15 @@ fn assert_exit(output: &Output, code: i32) {
 #[test]
 fn a_run_measures_all_protocols_of_the_real_server_and_leaves_only_its_results() {
     let place = Place::new();
-    let flags = "--connections 8 --rate 50 --warmup 200ms --duration 1s";
-    let output = finish(place.start(flags));
+    let names = "ws,sse,wss,sse-tls,wt-stream,wt-streams,wt-datagram,redis,tcp";
+    let flags = format!(
+        "--connections 8 --rate 50 --warmup 200ms --duration 1s --protocols {names},sse+h2,sse-tls+h2"
+    );
+    let output = finish(place.start(&flags));
     assert_exit(&output, 0);
     let result = place.written();
-    assert_eq!(result.cases.len(), 5);
+    let protocols: Vec<&str> = result.cases.iter().map(|case| case.protocol.as_str()).collect();
+    assert_eq!(protocols.join(","), format!("{names},sse+h2,sse-tls+h2"));
     for case in &result.cases {
         let accounting = case.accounting;
         assert_eq!(accounting.expected, 400, "{}", case.protocol);
@@ -35,7 +39,12 @@ fn a_run_measures_all_protocols_of_the_real_server_and_leaves_only_its_results()
         if case.protocol != "wt-datagram" {
             assert_eq!((accounting.lost, accounting.duplicated, accounting.corrupt), (0, 0, 0), "{case:?}");
         }
-        assert!(case.server.cpu_us_per_delivery.unwrap() > 0.0, "{}", case.protocol);
+        // The floor below everything has no server.
+        let server_us = case.server.cpu_us_per_delivery;
+        assert_eq!(server_us.is_some_and(|us| us > 0.0), case.protocol != "redis", "{}", case.protocol);
+        let encrypted =
+            ["wss", "sse-tls", "sse-tls+h2"].contains(&&*case.protocol) || case.protocol.starts_with("wt");
+        assert_eq!(case.encrypted, Some(encrypted), "{}", case.protocol);
         assert!(case.redis.unwrap().cpu_s.unwrap() > 0.0, "{}", case.protocol);
         assert_eq!(case.errors, [], "{}", case.protocol);
     }
@@ -73,7 +82,10 @@ fn the_newest_result_is_always_under_the_same_name() {
 fn an_interrupt_keeps_what_was_measured_and_leaves_no_process() {
     let place = Place::new();
     let redis = PrivateRedis::start().unwrap();
-    let flags = format!("--redis {} --rate 100 --connections 5 --warmup 0s --duration 60s", redis.url());
+    let flags = format!(
+        "--redis {} --protocols ws,sse --rate 100 --connections 5 --warmup 0s --duration 60s",
+        redis.url()
+    );
     let mut child = place.start(&flags);
     wait_for(&mut child, "the first messages", || publishes(&redis) >= 50);
     assert!(!place.processes().is_empty(), "the test must see what it is about to miss");
@@ -95,7 +107,7 @@ fn an_interrupt_keeps_what_was_measured_and_leaves_no_process() {
 fn a_termination_before_anything_was_measured_leaves_nothing_at_all() {
     let place = Place::new();
     let redis = PrivateRedis::start().unwrap();
-    let flags = format!("--redis {} --warmup 60s", redis.url());
+    let flags = format!("--redis {} --protocols ws,sse --warmup 60s", redis.url());
     let mut child = place.start(&flags);
     wait_for(&mut child, "the first message", || publishes(&redis) > 0);
     signal(&child, Signal::TERM);
@@ -107,7 +119,7 @@ fn a_termination_before_anything_was_measured_leaves_nothing_at_all() {
 #[test]
 fn a_second_interrupt_ends_at_once_and_still_leaves_no_process() {
     let place = Place::new();
-    let mut child = place.start("--warmup 60s");
+    let mut child = place.start("--protocols ws,sse --warmup 60s");
     // A paused server would hold up a polite end.
     wait_for(&mut child, "the server", || place.processes().len() == 2);
     for (pid, _) in place.processes() {
@@ -135,10 +147,12 @@ fn a_server_that_dies_is_named_with_its_log_and_finished_cases_are_kept() {
     let output = finish(child);
     assert_exit(&output, 3);
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("sse: lastmile-server ended unexpectedly (signal: 9"), "{stderr}");
     let result = place.written();
-    assert_eq!(case(&result, "ws").accounting.delivered, 500);
-    assert_eq!(result.cases.len(), 1);
+    let [finished] = &result.cases[..] else { panic!("one case was finished: {:?}", result.cases) };
+    assert_eq!(finished.accounting.delivered, 500);
+    let second = if finished.protocol == "ws" { "sse" } else { "ws" };
+    let told = format!("{second}: lastmile-server ended unexpectedly (signal: 9");
+    assert!(stderr.contains(&told), "{stderr}");
     place.assert_clean();
 }
 

@@ -66,7 +66,7 @@ fn mistakes_in_files_are_told_with_their_line() {
         &["bad.toml:2:1: unknown key \"conections\"; did you mean \"connections\"?", "2 | conections = 5"],
     );
     fs::write(&file, "[[matrix]]\nrate = 0.001\nduration = '1s'\n").unwrap();
-    refused(&[path], &["bad.toml:2:8: rate: at 0.001 messages a second, 3 s hold 0 messages"]);
+    refused(&[path], &["bad.toml:2:8: rate: at 0.001 messages a second, 2 s hold 0 messages"]);
     // With a file that is right, a flag is at fault.
     fs::write(&file, "rate = 10\n").unwrap();
     refused(&[path, "--duration", "0s"], &["lastmile: at 10 messages a second"]);

@@ -121,7 +121,7 @@ fn places_that_can_not_be_reached() {
         &["--target http://", "can't be reached", "is the server running"],
     );
     refused(
-        &["--redis", &redis, "--target", &format!("http://{}", stub.http)],
+        &["--redis", &redis, "--target", &format!("http://{}", stub.http), "--protocols", "ws,wt-stream"],
         &["wt-stream needs a target of the form https://"],
     );
     refused(

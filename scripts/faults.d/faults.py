@@ -62,7 +62,7 @@ class Measuring:
             warmup_s = WARMUP_S.get(fault, 4)
             subscribers = 200 if with_fault else ALONE_SUBSCRIBERS.get(fault, 200)
             client = self.processes.start(
-                [BINARIES / "lastmile", "run", "--json", "--protocols", self.options.protocol, "--connections", subscribers, "--rate", "100",
+                [BINARIES / "lastmile", "run", "--json", "--slices", "1", "--protocols", self.options.protocol, "--connections", subscribers, "--rate", "100",
                  "--payload", PAYLOAD_BYTES.get(fault, 256), "--duration", f"{self.options.seconds:g}s",
                  "--warmup", f"{warmup_s}s", "--target", f"http://{address}", "--redis", f"redis+unix://{redis}",
                  "--target-pid", server.pid, "--out", f"{self.folder}/result"],

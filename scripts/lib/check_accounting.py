@@ -1,4 +1,4 @@
-"""Fails unless a default run's result accounts for every message on all five protocols.
+"""Fails unless a default run's result accounts for every message on all protocols and floors.
 
 Usage: check_accounting.py RESULT.json
 """
@@ -7,7 +7,7 @@ import json
 import sys
 
 # Protocols whose order is part of what they promise; the others may reorder.
-ORDERED = {"ws", "sse", "wt-stream"}
+ORDERED = {"ws", "sse", "wss", "sse-tls", "wt-stream", "redis", "tcp"}
 UNORDERED = {"wt-streams", "wt-datagram"}
 # Protocols that may lose, as long as every loss is counted.
 LOSSY = {"wt-datagram"}
@@ -33,6 +33,10 @@ def faults_of_case(case):
             yield f"{accounting[name]} {name}"
     if accounting["delivered"] == 0:
         yield "nothing was delivered"
+    slices = case.get("slices", [])
+    for name, whole in [("published", case["published"]), ("delivered", accounting["delivered"]), ("lost", accounting["lost"])]:
+        if sum(part[name] for part in slices) != whole:
+            yield f"the slices' {name} don't add up to {whole}"
     if case.get("out_of_range"):
         yield f"{case['out_of_range']} latencies out of range"
 
@@ -44,6 +48,9 @@ def faults_of_result(result):
     protocols = [case["protocol"] for case in result["cases"]]
     for missing in sorted((ORDERED | UNORDERED) - set(protocols)):
         yield f"{missing}: not measured"
+    orders = sorted(part["order"] for case in result["cases"] for part in case.get("slices", []))
+    if orders != list(range(len(orders))):
+        yield f"the slices' places are {orders}"
     for case in result["cases"]:
         for fault in faults_of_case(case):
             yield f"{case['protocol']}: {fault}"

@@ -93,7 +93,7 @@ def run(options, point, seconds):
     """One run of a point: the result, or a sentence on why there is none."""
     with tempfile.TemporaryDirectory(prefix="cost-model-") as folder:
         command = [
-            str(options.lastmile), "run", "--json", "--protocols", point["protocol"],
+            str(options.lastmile), "run", "--json", "--slices", "1", "--protocols", point["protocol"],
             "--connections", str(point["connections"]), "--rate", str(point["rate"]),
             "--payload", str(point["payload_bytes"]), "--duration", f"{seconds:g}s",
             "--warmup", f"{max(1.0, seconds / 5):g}s", "--out", folder,

@@ -23,6 +23,11 @@ pub struct Config {
     #[arg(long, env = "LASTMILE_WT_LISTEN", default_value = "127.0.0.1:4433")]
     pub wt_listen: SocketAddr,
 
+    /// Address for rounds without a protocol, each behind its length on a bare TCP connection: what the protocols are
+    /// compared with in a measurement. On loopback only. Port 0: the kernel chooses
+    #[arg(long, env = "LASTMILE_TCP_LISTEN", hide = true, value_parser = parse_loopback)]
+    pub tcp_listen: Option<SocketAddr>,
+
     /// Redis to subscribe to: redis://host:port or redis+unix:///path
     #[arg(long, env = "LASTMILE_REDIS", default_value = "redis://127.0.0.1:6379")]
     pub redis: String,
@@ -150,6 +155,14 @@ impl Config {
     pub fn shard_count(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.shards.map_or_else(|| cores.saturating_sub(1).max(1), usize::from)
+    }
+}
+
+/// Nobody is asked who he is there.
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        _ => Err("give an address of this machine's loopback, like 127.0.0.1:0".to_owned()),
     }
 }
 

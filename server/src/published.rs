@@ -16,6 +16,8 @@ pub enum Framing {
     SseEvent,
     /// Behind its length, on a WebTransport stream.
     LengthPrefixed,
+    /// Behind its length, on a bare TCP connection.
+    Bare,
     /// As a whole WebTransport stream of its own, in a connection's first session.
     UniStream,
     /// As a WebTransport datagram, in a connection's first session.
@@ -115,7 +117,7 @@ impl Published {
             }),
             (Framing::SseEvent, Moment::Attach) => self.sse_initial.get_or_init(|| sse(sse::EVENT_INITIAL)),
             (Framing::SseEvent, Moment::Live) => self.sse_message.get_or_init(|| sse(sse::EVENT_MESSAGE)),
-            (Framing::LengthPrefixed, _) => self
+            (Framing::LengthPrefixed | Framing::Bare, _) => self
                 .length_prefixed
                 .get_or_init(|| encode(&|out| webtransport::append_message(out, &self.payload))),
             (Framing::UniStream, _) => {

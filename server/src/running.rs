@@ -53,6 +53,7 @@ pub enum ReloadError {
 pub struct Handle {
     pub(crate) http: SocketAddr,
     pub(crate) webtransport: SocketAddr,
+    pub(crate) bare: Option<SocketAddr>,
     pub(crate) has_tls: bool,
     pub(crate) certificate: Certificate,
     pub(crate) guard: Arc<Guard>,
@@ -135,6 +136,7 @@ impl Handle {
             "pid": std::process::id(),
             "http": self.http,
             "webtransport": self.webtransport,
+            "tcp": self.bare,
             "tls": self.has_tls,
             "certificate_sha256": self.certificate_sha256(),
             "version": env!("CARGO_PKG_VERSION"),

@@ -90,6 +90,8 @@ struct ShardParts {
     inbox: mpsc::UnboundedReceiver<ShardInput>,
     sender: ShardSender,
     tcp: TcpListener,
+    /// Where rounds are served without a protocol.
+    bare: Option<TcpListener>,
     /// Connections are accepted once this comes.
     opened: oneshot::Receiver<()>,
     /// Comes with it, or once an older server has left.
@@ -121,6 +123,8 @@ struct Shared {
 /// The ports of a server that starts.
 struct Ports {
     tcp: SharedPort<TcpListener>,
+    /// Of those who speak no protocol.
+    bare: Option<SharedPort<TcpListener>>,
     /// None where an older server has it still.
     udp: Option<SharedPort<UdpSocket>>,
     webtransport: SocketAddr,
@@ -132,11 +136,12 @@ impl Ports {
             return Err(StartError::NothingToTakeOver);
         }
         let tcp = SharedPort::tcp(config.listen, count, "--listen", config.take_over)?;
+        let bare = config.tcp_listen.map(|address| SharedPort::tcp(address, count, "--tcp-listen", false));
         let udp = (!config.take_over)
             .then(|| SharedPort::udp(config.wt_listen, count, "--wt-listen"))
             .transpose()?;
         let webtransport = udp.as_ref().map_or(config.wt_listen, |port| port.address);
-        Ok(Self { tcp, udp, webtransport })
+        Ok(Self { tcp, bare: bare.transpose()?, udp, webtransport })
     }
 }
 
@@ -184,6 +189,7 @@ impl Handle {
                 inbox,
                 sender: self.shards[index].clone(),
                 tcp: tcp.try_clone()?,
+                bare: ports.bare.as_ref().map(|port| port.sockets[index].try_clone()).transpose()?,
                 opened,
                 udp: udp_received,
                 source: source.take(),
@@ -195,7 +201,8 @@ impl Handle {
 
     /// Takes clients from now on.
     fn open(&self, ports: Ports, shards: Vec<Opening>) -> Result<(), StartError> {
-        ports.tcp.sockets.iter().try_for_each(listen)?;
+        let bare = ports.bare.iter().flat_map(|port| &port.sockets);
+        ports.tcp.sockets.iter().chain(bare).try_for_each(listen)?;
         let (tcp, udp): (Vec<_>, Vec<_>) = shards.into_iter().map(|shard| (shard.tcp, shard.udp)).unzip();
         tcp.into_iter().try_for_each(|shard| shard.send(())).map_err(|()| StartError::ShardEnded)?;
         let Some(control) = &self.control else { return Ok(()) };
@@ -286,6 +293,7 @@ impl Server {
         let mut handle = Handle {
             http: ports.tcp.address,
             webtransport: ports.webtransport,
+            bare: ports.bare.as_ref().map(|port| port.address),
             has_tls: config.has_tls(),
             certificate,
             guard,
@@ -474,6 +482,11 @@ async fn run_shard(parts: ShardParts, common: Shared) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(parts.tcp)?;
     let Shared { entrance, certificate, leaving, mut stop, .. } = common;
     let connections = Arc::clone(&entrance).accept(listener, parts.sender.clone(), leaving.clone());
+    if let Some(listener) = parts.bare {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (entrance, shard) = (Arc::clone(&entrance), parts.sender.clone());
+        tokio::spawn(entrance.accept_bare(listener, shard, leaving.clone()));
+    }
     let sessions = async move {
         let udp = tokio::select! {
             udp = parts.udp => udp,

@@ -12,11 +12,14 @@ pub enum Protocol {
     Sse,
     /// `/wt/…`
     WebTransport,
+    /// No protocol of the contract: rounds behind their length on a TCP connection of their own, asked for with a line
+    /// `/tcp/…`. What the others are compared with.
+    Tcp,
 }
 
 impl Protocol {
     /// All of them, in the order they are shown.
-    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Sse, Self::WebTransport];
+    pub const ALL: [Self; 4] = [Self::WebSocket, Self::Sse, Self::WebTransport, Self::Tcp];
 
     /// First segment of its paths, and its name in metrics and reports.
     pub fn name(self) -> &'static str {
@@ -24,6 +27,7 @@ impl Protocol {
             Self::WebSocket => "ws",
             Self::Sse => "sse",
             Self::WebTransport => "wt",
+            Self::Tcp => "tcp",
         }
     }
 }

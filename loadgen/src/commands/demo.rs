@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::redis::{RedisConnection, RedisError, Replies, Wire, append_command};
 use crate::stack::program::{ServerProgram, ServerProgramError};
 use crate::stack::{Processes, StackError, StackPlan};
+use crate::variant::Variant;
 
 /// How long after Ctrl-C, or after a process died, it may take until that is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -61,8 +62,11 @@ pub fn execute(arguments: &DemoArguments, interrupt: &Interrupt) -> Result<(), D
     let program = ServerProgram::find(arguments.server_bin.as_deref())?;
     let processes = Arc::new(Processes::default());
     interrupt.guard(&processes);
-    let stack =
-        StackPlan::Private { program, redis: None, stages: false }.make(Arc::clone(&processes), &[])?;
+    let stack = StackPlan::Private { program, redis: None, stages: false }.make(
+        Variant::WS,
+        Arc::clone(&processes),
+        &[],
+    )?;
     let (Some(http), Feed::Redis(redis)) = (&stack.target.http, &stack.feed) else {
         // A private stack has both.
         return Err(io::Error::other("the server has no HTTP side").into());

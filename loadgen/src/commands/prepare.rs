@@ -12,7 +12,7 @@ use crate::channels::Channel;
 use crate::feed::{Feed, FeedError};
 use crate::message::{Game, MessageTemplate, PayloadTooSmall};
 use crate::observe::Observed;
-use crate::plan::{Case, Load, Plan, Slice};
+use crate::plan::{Case, Load, Plan, Share, interleave};
 use crate::preflight::{Limits, PreflightError, raise_descriptor_limit, variants};
 use crate::scenario::settings::ServerSettings;
 use crate::scenario::values::write_timestamps;
@@ -21,7 +21,9 @@ use crate::schedule::Arrivals;
 use crate::stack::StackPlan;
 use crate::stack::program::{ServerProgram, ServerProgramError};
 use crate::target::{Paths, Target, TargetError, find_game};
-use crate::transport::webtransport::Certificate;
+use crate::transport::Certificate;
+use crate::transport::http2::STREAMS_PER_CONNECTION;
+use crate::variant::{Carrier, HttpVersion, Variant};
 
 /// Why nothing was measured. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +121,7 @@ pub fn prepare_plan(scenario: &Scenario) -> Result<Plan, SetupError> {
 /// The target that the settings describe.
 fn target(server: &ServerSettings) -> Result<Target, TargetError> {
     let mut target = Target::from_urls(&server.target)?;
+    target.redis.clone_from(&server.redis);
     target.paths = Paths { websocket: server.ws_path.clone(), sse: server.sse_path.clone() };
     Ok(target)
 }
@@ -126,7 +129,7 @@ fn target(server: &ServerSettings) -> Result<Target, TargetError> {
 /// The plan of a scenario. A case that several matrices have is measured once.
 fn plan(scenario: &Scenario, target: Option<&Target>) -> Result<Plan, SetupError> {
     let mut cases = Vec::new();
-    let mut slices = Vec::new();
+    let mut shares = Vec::new();
     for matrix in &scenario.matrices {
         for load in loads(matrix, target)? {
             // Before anything starts, not after the stack stands. Synthetic games differ in nothing that matters.
@@ -135,16 +138,13 @@ fn plan(scenario: &Scenario, target: Option<&Target>) -> Result<Plan, SetupError
             for &variant in &matrix.protocols {
                 let case = Case { variant, load: load.clone() };
                 if !cases.contains(&case) {
-                    slices.push(Slice {
-                        case: cases.len(),
-                        warmup: matrix.warmup,
-                        measured: matrix.duration,
-                    });
+                    shares.push(Share { warmup: matrix.warmup, measured: matrix.duration });
                     cases.push(case);
                 }
             }
         }
     }
+    let slices = interleave(&shares, scenario.slices, scenario.seed);
     let (threads, connecting) = (scenario.threads.into(), scenario.connecting.into());
     let instruments = scenario.instruments;
     Ok(Plan { seed: scenario.seed, cases, slices, threads, connecting, instruments })
@@ -224,7 +224,7 @@ fn stack_plan(
             for variant in variants(plan) {
                 target.probe(variant, &plan.cases[0].load.channels[0])?;
             }
-            Ok(StackPlan::Foreign { target, feed, pid: server.target_pid })
+            Ok(StackPlan::Foreign { target: Box::new(target), feed, pid: server.target_pid })
         }
         _ => {
             if server.redis.is_none() {
@@ -258,20 +258,67 @@ pub fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
         StackPlan::Command { .. } => "as the command has it",
         StackPlan::Foreign { .. } => "as the target has it",
     };
-    let load = plan.cases.first().map(|case| &case.load);
+    let differing = |of: &dyn Fn(&Case) -> String| {
+        let mut all: Vec<String> = Vec::new();
+        for said in plan.cases.iter().map(of) {
+            if !all.contains(&said) {
+                all.push(said);
+            }
+        }
+        all.join("; ")
+    };
     let pairs = [
         ("server", server),
         ("redis", redis),
-        ("arrivals", load.map(arrivals).unwrap_or_default()),
-        ("tls", "off for ws and sse; WebTransport is always encrypted".to_owned()),
+        ("subscription", differing(&|case| case.load.topic())),
+        ("payload", differing(&|case| format!("{} bytes", case.load.payload_bytes))),
+        ("arrivals", differing(&|case| arrivals(&case.load))),
+        ("slices", slices(plan)),
+        ("tls", names(plan, "on for", "off for", Variant::is_encrypted)),
         ("security", guard.to_owned()),
-        ("batching", "none asked for (batch_ms=0)".to_owned()),
-        ("nodelay", "on at the client".to_owned()),
+        ("batching", names(plan, "asked for by", "none (batch_ms=0) for", |variant| variant.batch_ms() > 0)),
+        ("nodelay", "on at the client, for all".to_owned()),
+        ("heartbeat", "the server's default, for all that have one".to_owned()),
+        ("streams a connection", streams(plan)),
         ("client threads", plan.threads.to_string()),
         ("timestamps", write_timestamps(plan.instruments.timestamps).to_owned()),
         ("stages", if plan.instruments.stages { "noted by the server" } else { "not noted" }.to_owned()),
     ];
-    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    let said = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Which protocols have something and which don't.
+fn names(plan: &Plan, have: &str, have_not: &str, has: impl Fn(Variant) -> bool) -> String {
+    let (with, without): (Vec<Variant>, Vec<Variant>) = variants(plan).into_iter().partition(|&it| has(it));
+    let list = |label: &str, variants: &[Variant]| {
+        let names: Vec<String> = variants.iter().map(ToString::to_string).collect();
+        (!names.is_empty()).then(|| format!("{label} {}", names.join(", ")))
+    };
+    [list(have, &with), list(have_not, &without)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// How the cases are measured.
+fn slices(plan: &Plan) -> String {
+    let most = (0..plan.cases.len())
+        .map(|case| plan.slices.iter().filter(|slice| slice.case == case).count())
+        .max()
+        .unwrap_or(0);
+    match most {
+        0 | 1 => "one of each case, in random order".to_owned(),
+        _ => format!("{most} of each case at most, in rounds of random order"),
+    }
+}
+
+/// How many subscribers of HTTP/2 share a connection.
+fn streams(plan: &Plan) -> String {
+    let is_shared = |variant: &Variant| matches!(variant.carrier(), Carrier::Sse(_, HttpVersion::Two));
+    let shared = variants(plan).into_iter().filter(is_shared).map(|variant| variant.to_string());
+    let shared: Vec<String> = shared.collect();
+    if shared.is_empty() {
+        return String::new();
+    }
+    format!("{STREAMS_PER_CONNECTION} at most for {}; one for all others", shared.join(", "))
 }
 
 fn arrivals(load: &Load) -> String {
@@ -282,15 +329,21 @@ fn arrivals(load: &Load) -> String {
 }
 
 fn describe(target: &Target) -> String {
+    let checked = |certificate| match certificate {
+        Certificate::Sha256(_) => "certificate known by its hash",
+        Certificate::Unchecked => "certificate not checked",
+    };
     let http = target.http.as_ref().map(|server| format!("http://{}", server.host));
-    let webtransport = target.webtransport.as_ref().map(|server| {
-        let checked = match server.certificate {
-            Certificate::Sha256(_) => "certificate known by its hash",
-            Certificate::Unchecked => "certificate not checked",
-        };
-        format!("https://{} ({checked})", server.authority)
-    });
-    let servers: Vec<String> = http.into_iter().chain(webtransport).collect();
+    let https = target
+        .https
+        .as_ref()
+        .map(|https| format!("https://{} over TCP ({})", https.server.host, checked(https.certificate)));
+    let webtransport = target
+        .webtransport
+        .as_ref()
+        .map(|server| format!("https://{} over UDP ({})", server.authority, checked(server.certificate)));
+    let tcp = target.tcp.map(|address| format!("tcp://{address}"));
+    let servers: Vec<String> = [http, https, webtransport, tcp].into_iter().flatten().collect();
     let paths = [&target.paths.websocket, &target.paths.sse];
     let paths = paths.into_iter().flatten().map(|path| format!("path {path}"));
     format!("yours: {}", servers.into_iter().chain(paths).collect::<Vec<_>>().join(", "))

@@ -2,9 +2,15 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
+use std::net::ToSocketAddrs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use lastmile_wire::resp::append_command;
+
+use crate::transport::link::Address;
 
 /// Where a Redis is and how to be let in: `redis://[[user]:password@]host[:port][/database]` or
 /// `redis+unix:///path[?db=N&user=U&pass=P]`.
@@ -131,6 +137,34 @@ fn parse_database(text: &str) -> Result<u32, &'static str> {
 }
 
 impl RedisUrl {
+    /// What a subscriber says to be let in, as a command; nothing where everyone is.
+    pub fn introduction(&self) -> Vec<u8> {
+        let mut command = Vec::new();
+        match (&self.user, &self.password) {
+            (_, None) => {}
+            (None, Some(password)) => append_command(&mut command, &[b"AUTH", password.as_bytes()]),
+            (Some(user), Some(password)) => {
+                append_command(&mut command, &[b"AUTH", user.as_bytes(), password.as_bytes()]);
+            }
+        }
+        command
+    }
+
+    /// Where to connect.
+    ///
+    /// # Errors
+    /// Where the host has no address.
+    pub fn address(&self) -> io::Result<Address> {
+        match &self.place {
+            Place::Unix(path) => Ok(Address::Unix(path.clone())),
+            Place::Tcp { host, port } => {
+                let mut addresses = (host.as_str(), *port).to_socket_addrs()?;
+                let none = || io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+                Ok(Address::Tcp(addresses.next().ok_or_else(none)?))
+            }
+        }
+    }
+
     /// The address as it was given, for a program of ours that shall be let in, too.
     pub fn with_password(&self) -> String {
         self.given.clone()

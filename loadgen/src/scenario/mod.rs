@@ -46,6 +46,8 @@ pub struct Scenario {
     pub connecting: u16,
     /// How closely the run looks.
     pub instruments: Instruments,
+    /// Slices each case is measured in; `None` for as many as suit its duration.
+    pub slices: Option<u16>,
     /// What is under test.
     pub server: ServerSettings,
     /// What a search for capacity looks for; nothing where no search is described.

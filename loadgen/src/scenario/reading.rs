@@ -9,8 +9,8 @@ use super::capacity::CapacitySettings;
 use super::document::{Document, Entry, Mistake, Table};
 use super::settings::{LoadSettings, RunSettings, ServerSettings};
 use super::values::{
-    BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, RATE, SEED, THREADS, parse_arrivals,
-    parse_duration, parse_encoding, parse_name, parse_path, parse_switch, parse_timestamps,
+    BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, RATE, SEED, SLICES, THREADS,
+    parse_arrivals, parse_duration, parse_encoding, parse_name, parse_path, parse_switch, parse_timestamps,
 };
 use super::{Problem, Scenario, default_threads};
 use crate::plan::Instruments;
@@ -33,7 +33,7 @@ const LOAD_KEYS: [&str; 14] = [
     "warmup",
 ];
 /// Keys of what holds for the whole run.
-const RUN_KEYS: [&str; 5] = ["threads", "connecting", "timestamps", "stages", "seed"];
+const RUN_KEYS: [&str; 6] = ["threads", "connecting", "slices", "timestamps", "stages", "seed"];
 /// Keys of what is under test.
 const SERVER_KEYS: [&str; 5] = ["redis", "target", "ws-path", "sse-path", "publish-http"];
 /// Keys of `[gate]`.
@@ -110,17 +110,25 @@ impl Draft {
     ) -> Result<Scenario, Problem> {
         let nothing = [LoadSettings::default()];
         let matrices = if self.matrices.is_empty() { &nothing[..] } else { &self.matrices };
-        let matrix = |own: &LoadSettings| load.clone().over(&own.clone().over(&self.top)).matrix();
+        let server = server.clone().over(&self.server);
+        let matrix = |own: &LoadSettings| {
+            let mut settings = load.clone().over(&own.clone().over(&self.top));
+            settings.protocols.get_or_insert_with(|| server.default_protocols());
+            settings.matrix()
+        };
+        let matrices = matrices.iter().map(matrix).collect::<Result<_, Problem>>()?;
+        let server = server.checked()?;
         let run = run.clone().over(&self.run);
         Ok(Scenario {
             title: self.title.clone(),
-            matrices: matrices.iter().map(matrix).collect::<Result<_, Problem>>()?,
+            matrices,
             // Short enough to be typed again.
             seed: run.seed.unwrap_or_else(|| rand::random::<u32>().into()),
             threads: run.threads.unwrap_or_else(default_threads),
             connecting: run.connecting.unwrap_or(super::CONNECTING),
             instruments: Instruments { timestamps: run.timestamps.unwrap_or_default(), stages: run.stages },
-            server: server.clone().over(&self.server).checked()?,
+            slices: run.slices,
+            server,
             capacity: self.capacity.clone(),
             gate: self.gate.clone(),
         })
@@ -193,6 +201,7 @@ fn read_load(table: Table<'_>) -> Result<LoadSettings, Mistake> {
 fn read_run(table: Table<'_>) -> Result<RunSettings, Mistake> {
     Ok(RunSettings {
         threads: table.optional("threads", |entry| entry.integer(&THREADS))?,
+        slices: table.optional("slices", |entry| entry.integer(&SLICES))?,
         connecting: table.optional("connecting", |entry| entry.integer(&CONNECTING))?,
         timestamps: table.optional("timestamps", |entry| entry.parsed(parse_timestamps))?,
         stages: table.optional("stages", Entry::boolean)?.unwrap_or_default(),

@@ -11,7 +11,7 @@ use lastmile_wire::channel::KNOWN_GAMES;
 use lastmile_wire::request::Topic;
 
 use super::values::{
-    BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, SEED, THREADS, parse_arrivals,
+    BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, SEED, SLICES, THREADS, parse_arrivals,
     parse_duration, parse_encoding, parse_name, parse_path, parse_rate, parse_switch, parse_timestamps,
 };
 use super::{Matrix, Pace, Problem};
@@ -34,7 +34,7 @@ const MAX_CASES: usize = 10_000;
 pub struct LoadSettings {
     /// Protocols to measure, separated by commas: ws, sse, wss, sse-tls, wt-stream, wt-streams, wt-datagram, the
     /// floors redis and tcp, and variants like sse+h2 or ws+msgpack+batch5
-    /// [default: ws,sse,wt-stream,wt-streams,wt-datagram]
+    /// [default: all of these but variants; with --target, those it can serve]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub protocols: Option<Vec<Variant>>,
 
@@ -88,7 +88,7 @@ pub struct LoadSettings {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
-    /// How long messages are published before any counts [default: 2s]
+    /// How long messages are published before any counts, in each slice [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub warmup: Option<Duration>,
 }
@@ -113,6 +113,11 @@ pub struct RunSettings {
     #[arg(long)]
     pub stages: bool,
 
+    /// Slices that each case is measured in, each on a fresh server; those of all cases take turns in random order
+    /// [default: up to 5, of 2 s or more]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(SLICES))]
+    pub slices: Option<u16>,
+
     /// Seed of everything drawn at random [default: drawn, and told in the result]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_END))]
     pub seed: Option<u64>,
@@ -125,8 +130,8 @@ pub struct ServerSettings {
     #[arg(long, value_name = "URL", group = "feed", value_parser = |text: &str| text.parse::<RedisUrl>())]
     pub redis: Option<RedisUrl>,
 
-    /// A running server instead of one of ours: http://HOST:PORT for ws and sse, https://HOST:PORT for wt-*;
-    /// give both for all. Needs --redis, the Redis that server reads from (or --publish-http)
+    /// A running server instead of one of ours: http://HOST:PORT for ws and sse, https://HOST:PORT for wss, sse-tls and
+    /// wt-*, tcp://HOST:PORT for tcp; give several for all. Needs --redis, the Redis that server reads from (or --publish-http)
     #[arg(long, value_name = "URL")]
     pub target: Vec<String>,
 
@@ -156,12 +161,30 @@ impl RunSettings {
             connecting: self.connecting.or(below.connecting),
             timestamps: self.timestamps.or(below.timestamps),
             stages: self.stages || below.stages,
+            slices: self.slices.or(below.slices),
             seed: self.seed.or(below.seed),
         }
     }
 }
 
 impl ServerSettings {
+    /// What is measured where nobody said what: everything, or what the targets named may serve by their form.
+    pub fn default_protocols(&self) -> Vec<Variant> {
+        if self.target.is_empty() {
+            return Variant::DEFAULT.to_vec();
+        }
+        let has = |scheme: &str| self.target.iter().any(|url| url.starts_with(scheme));
+        let serves = |variant: &Variant| match variant.carrier() {
+            Carrier::WebSocket(Tls::Off) | Carrier::Sse(Tls::Off, _) => has("http://"),
+            Carrier::WebTransport(_) => has("https://"),
+            // HTTPS may be WebTransport alone: who has it over TCP, too, says so.
+            Carrier::WebSocket(Tls::On) | Carrier::Sse(Tls::On, _) => false,
+            Carrier::Tcp => has("tcp://"),
+            Carrier::Redis => self.redis.is_some(),
+        };
+        Variant::DEFAULT.into_iter().filter(serves).collect()
+    }
+
     /// These settings, and those `below` where these say nothing. A place to publish to takes that of another.
     #[must_use]
     pub fn over(self, below: &Self) -> Self {
@@ -271,7 +294,7 @@ impl LoadSettings {
                 (None, None) => Topic::Game(KNOWN_GAMES[0].slug.to_owned()),
             },
             duration: self.duration.unwrap_or(Duration::from_secs(10)),
-            warmup: self.warmup.unwrap_or(Duration::from_secs(2)),
+            warmup: self.warmup.unwrap_or(Duration::from_secs(1)),
         };
         check_messages(&matrix)?;
         check_games(&matrix)?;

@@ -24,6 +24,8 @@ pub const BATCH_MS: RangeInclusive<i64> = 0..=MOST_BATCH_MS as i64;
 pub const THREADS: RangeInclusive<i64> = 1..=1024;
 /// Connections in the middle of being opened.
 pub const CONNECTING: RangeInclusive<i64> = 1..=u16::MAX as i64;
+/// Slices of a case.
+pub const SLICES: RangeInclusive<i64> = 1..=1000;
 /// Seeds. No larger than a whole number of a TOML file can be.
 pub const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 

@@ -22,6 +22,7 @@ impl Scenario {
         say("connecting", Some(self.connecting.into()));
         say("timestamps", Some(write_timestamps(self.instruments.timestamps).into()));
         say("stages", self.instruments.stages.then_some(true.into()));
+        say("slices", self.slices.map(Value::from));
         say("redis", server.redis.as_ref().map(|url| url.to_string().into()));
         say("target", (!server.target.is_empty()).then(|| json!(server.target)));
         say("ws-path", server.ws_path.clone().map(Value::from));

@@ -18,8 +18,9 @@ use crate::message::Game;
 use crate::observe::Observed;
 use crate::redis::{RedisUrl, RedisUrlError};
 use crate::target::{Target, decode_hash};
-use crate::transport::HttpServer;
-use crate::transport::webtransport::{Certificate, WebTransportServer};
+use crate::transport::webtransport::WebTransportServer;
+use crate::transport::{Certificate, HttpServer, HttpsServer};
+use crate::variant::{Carrier, Variant};
 use command::ServerCommand;
 use program::ServerProgram;
 
@@ -68,7 +69,7 @@ pub enum StackPlan {
     /// A server of someone else's.
     Foreign {
         /// Where it is.
-        target: Target,
+        target: Box<Target>,
         /// Where it gets its messages from.
         feed: Feed,
         /// Its process, where it runs on this machine and was named.
@@ -82,15 +83,21 @@ impl StackPlan {
         matches!(self, Self::Private { redis: None, .. } | Self::Command { redis: None, .. })
     }
 
-    /// Makes it, with the games of these channels. Whatever is started is in `processes` from its first moment, so that it can be killed from
+    /// Makes what a variant needs, with the games of these channels. Whatever is started is in `processes` from its
+    /// first moment, so that it can be killed from
     /// there before everything is ready.
     ///
     /// # Errors
     /// [`StackError`] with the end of the log of what did not start.
-    pub fn make(&self, processes: Arc<Processes>, channels: &[Channel]) -> Result<Stack, StackError> {
+    pub fn make(
+        &self,
+        variant: Variant,
+        processes: Arc<Processes>,
+        channels: &[Channel],
+    ) -> Result<Stack, StackError> {
         match self {
             Self::Foreign { target, feed, pid } => Ok(Stack {
-                target: target.clone(),
+                target: target.as_ref().clone(),
                 feed: feed.clone(),
                 foreign_server: pid.map(Observed::process),
                 processes,
@@ -118,15 +125,16 @@ impl StackPlan {
                     Some(url) => url.clone(),
                     None => processes.start_redis(RedisOptions::default())?.parse()?,
                 };
-                let ready = processes.start_server(program, &redis_url, channels, *stages)?;
-                let target = ready.target()?;
-                Ok(Stack {
-                    target,
-                    feed: Feed::Redis(redis_url),
-                    foreign_server: None,
-                    processes,
-                    server_version: Some(ready.version),
-                })
+                let (mut target, mut server_version) = (Target::default(), None);
+                // The floor below everything has no server.
+                if variant.carrier() != Carrier::Redis {
+                    let ready = processes.start_server(program, &redis_url, variant, channels, *stages)?;
+                    target = ready.target()?;
+                    server_version = Some(ready.version);
+                }
+                target.redis = Some(redis_url.clone());
+                let feed = Feed::Redis(redis_url);
+                Ok(Stack { target, feed, foreign_server: None, processes, server_version })
             }
         }
     }
@@ -179,6 +187,7 @@ impl Processes {
         &self,
         program: &ServerProgram,
         redis: &RedisUrl,
+        variant: Variant,
         channels: &[Channel],
         stages: bool,
     ) -> Result<ReadyLine, StackError> {
@@ -195,6 +204,12 @@ impl Processes {
             // Of this process, because the child has it no longer: nothing of it is ever in the file system.
             let path = format!("/proc/{}/fd/{}", std::process::id(), games.as_raw_fd());
             launch = launch.arguments(["--games", path.as_str()]);
+        }
+        if variant.has_tls() {
+            launch = launch.arguments(["--tls", "self-signed"]);
+        }
+        if variant.carrier() == Carrier::Tcp {
+            launch = launch.arguments(["--tcp-listen", "127.0.0.1:0"]);
         }
         let spawned = launch.spawn()?;
         let server = self.server.get_or_init(|| spawned);
@@ -271,6 +286,10 @@ struct ReadyLine {
     ready: bool,
     http: std::net::SocketAddr,
     webtransport: std::net::SocketAddr,
+    /// Where the floor `tcp` is served, if it is.
+    #[serde(default)]
+    tcp: Option<std::net::SocketAddr>,
+    tls: bool,
     certificate_sha256: String,
     version: String,
 }
@@ -281,8 +300,13 @@ impl ReadyLine {
             decode_hash(&self.certificate_sha256).map(Certificate::Sha256).ok_or_else(|| {
                 StackError::ReadyLine { line: format!("certificate_sha256 {:?}", self.certificate_sha256) }
             })?;
+        let server = HttpServer { address: self.http, host: self.http.to_string() };
+        let (http, https) =
+            if self.tls { (None, Some(HttpsServer { server, certificate })) } else { (Some(server), None) };
         Ok(Target {
-            http: Some(HttpServer { address: self.http, host: self.http.to_string() }),
+            http,
+            https,
+            tcp: self.tcp,
             webtransport: Some(WebTransportServer {
                 address: self.webtransport,
                 authority: self.webtransport.to_string(),

@@ -4,8 +4,14 @@
 //! else: a transport knows nothing of schedules, ledgers or histograms.
 
 pub mod http;
+pub mod http2;
+pub mod link;
+pub mod local;
+pub mod prefixed;
 pub mod reactor;
+pub mod redis;
 pub mod sse;
+pub mod tls;
 pub mod websocket;
 pub mod webtransport;
 
@@ -151,6 +157,15 @@ pub enum AttachError {
     System(#[from] io::Error),
 }
 
+/// How a server that encrypts is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// By the SHA-256 of its certificate.
+    Sha256([u8; 32]),
+    /// Whatever certificate it has is taken.
+    Unchecked,
+}
+
 /// A server's HTTP side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpServer {
@@ -158,4 +173,13 @@ pub struct HttpServer {
     pub address: SocketAddr,
     /// What to put into the `Host` header.
     pub host: String,
+}
+
+/// The same over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsServer {
+    /// Where it is and what it is called.
+    pub server: HttpServer,
+    /// How to know it.
+    pub certificate: Certificate,
 }

@@ -5,24 +5,21 @@
 //! `recv`: that is when its bytes came into our hands.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send,
-    socket_with, sockopt,
-};
 
 use crate::clock;
 use crate::recorder::Sink;
+use crate::transport::link::{Address, Link};
+use crate::transport::tls::{ROOM_BYTES, TlsClient};
 use crate::transport::{AttachError, Pace, Stop, Transport};
 
-/// Room for each `recv`. As large as what a level-2 cache keeps beside everything else.
-const READ_BYTES: usize = 128 * 1024;
+/// Room for each `recv`. As large as what a level-2 cache keeps beside everything else. What arrived encrypted may
+/// add the record that was begun before.
+const READ_BYTES: usize = ROOM_BYTES + 32 * 1024;
 /// Readiness events taken at once.
 const EVENTS: usize = 1024;
 /// A connection that has caught up gives its own buffer back when it is larger than this.
@@ -97,15 +94,6 @@ pub trait Framing {
     fn address(&self) -> &str;
 }
 
-/// Where a stream connects to.
-#[derive(Debug, Clone)]
-pub enum Address {
-    /// Over TCP.
-    Tcp(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
 /// Drives subscribers of a protocol over byte streams.
 #[derive(Debug, Clone)]
 pub struct StreamTransport<F> {
@@ -113,6 +101,8 @@ pub struct StreamTransport<F> {
     pub framing: F,
     /// The server.
     pub address: Address,
+    /// How connections are encrypted, where they are.
+    pub tls: Option<TlsClient>,
 }
 
 impl<F: Framing> Transport for StreamTransport<F> {
@@ -129,12 +119,14 @@ impl<F: Framing> Transport for StreamTransport<F> {
         let mut reactor = Reactor {
             framing: &self.framing,
             address: &self.address,
+            tls: self.tls.as_ref(),
             epoll,
             connections: Vec::with_capacity(subscribers),
             subscribers,
             connecting: 0,
             pace,
             buffer: vec![0; READ_BYTES],
+            encrypted: Vec::new(),
             sink,
         };
         reactor.run()?;
@@ -148,6 +140,8 @@ impl<F: Framing> Transport for StreamTransport<F> {
 enum Phase {
     /// The handshake of the transport layer is under way.
     Connecting,
+    /// The handshake of TLS is.
+    Securing,
     /// The request is sent.
     Asking,
     /// Attached.
@@ -156,7 +150,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct Connection<State> {
-    socket: OwnedFd,
+    link: Link,
     begun_ns: u64,
     /// The beginning of something whose end has not arrived.
     partial: Vec<u8>,
@@ -167,6 +161,7 @@ struct Connection<State> {
 struct Reactor<'a, F: Framing, S> {
     framing: &'a F,
     address: &'a Address,
+    tls: Option<&'a TlsClient>,
     epoll: OwnedFd,
     /// `None` for those that have ended.
     connections: Vec<Option<Connection<F::State>>>,
@@ -174,6 +169,8 @@ struct Reactor<'a, F: Framing, S> {
     connecting: usize,
     pace: Pace,
     buffer: Vec<u8>,
+    /// What was received and is to be decrypted; empty without TLS.
+    encrypted: Vec<u8>,
     sink: S,
 }
 
@@ -201,12 +198,12 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
 
     fn begin_connection(&mut self) -> Result<(), AttachError> {
         let begun_ns = clock::now_ns();
-        let socket = self.address.begin().map_err(|errno| self.cannot_connect(errno))?;
+        let link = Link::begin(self.address, self.tls).map_err(|error| self.cannot_connect(error))?;
         let index = self.connections.len();
-        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::OUT)
+        epoll::add(&self.epoll, &link, epoll::EventData::new_u64(index as u64), epoll::EventFlags::OUT)
             .map_err(io::Error::from)?;
         self.connections.push(Some(Connection {
-            socket,
+            link,
             begun_ns,
             partial: Vec::new(),
             state: F::State::default(),
@@ -221,27 +218,38 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
         // A connection that has ended may still have an event in this batch.
         let Some(connection) = &self.connections[index] else { return Ok(()) };
         match connection.phase {
-            Phase::Connecting => self.ask(index),
+            Phase::Connecting => self.connected(index),
+            Phase::Securing => self.ask(index),
             Phase::Asking | Phase::Open => self.read(index),
         }
     }
 
-    /// The transport layer's handshake is done, or has failed: ask for the subscription.
+    /// The transport layer's handshake is done, or has failed.
+    fn connected(&mut self, index: usize) -> Result<(), AttachError> {
+        let Some(connection) = &mut self.connections[index] else { return Ok(()) };
+        if let Err(error) = connection.link.connected() {
+            return Err(self.cannot_connect(error));
+        }
+        connection.phase = Phase::Securing;
+        let key = epoll::EventData::new_u64(index as u64);
+        epoll::modify(&self.epoll, &connection.link, key, epoll::EventFlags::IN).map_err(io::Error::from)?;
+        self.ask(index)
+    }
+
+    /// Asks for the subscription, as soon as nobody else can hear it where that is wanted.
     fn ask(&mut self, index: usize) -> Result<(), AttachError> {
         let Some(connection) = &mut self.connections[index] else { return Ok(()) };
-        let outcome = sockopt::socket_error(&connection.socket).and_then(|outcome| outcome);
         // A fresh socket takes a request of a few hundred bytes whole: its buffer holds more than 4 kB.
-        let request = self.framing.request(index);
-        let asked = outcome
-            .and_then(|()| send(&connection.socket, &request, SendFlags::NOSIGNAL))
-            .and_then(|sent| if sent == request.len() { Ok(()) } else { Err(Errno::NOBUFS) });
-        if let Err(errno) = asked {
-            return Err(self.cannot_connect(errno));
+        let asked = match connection.link.secure(&mut self.encrypted) {
+            Ok(false) => return Ok(()),
+            Ok(true) => connection.link.send(&self.framing.request(index)),
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(true) => connection.phase = Phase::Asking,
+            Ok(false) => return Err(self.cannot_connect(Errno::NOBUFS.into())),
+            Err(error) => return Err(self.cannot_connect(error)),
         }
-        connection.phase = Phase::Asking;
-        let key = epoll::EventData::new_u64(index as u64);
-        epoll::modify(&self.epoll, &connection.socket, key, epoll::EventFlags::IN)
-            .map_err(io::Error::from)?;
         Ok(())
     }
 
@@ -251,10 +259,11 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
         if self.buffer.len() < held + READ_BYTES {
             self.buffer.resize(held + READ_BYTES, 0);
         }
-        let (_, received) = match recv(&connection.socket, &mut self.buffer[held..], RecvFlags::empty()) {
-            Ok(received) => received,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(errno) => return self.broken(index, errno),
+        let received = match connection.link.receive(&mut self.encrypted, &mut self.buffer[held..]) {
+            Ok(Some(received)) => received,
+            Ok(None) => return Ok(()),
+            Err(error) if is_passing(&error) => return Ok(()),
+            Err(error) => return self.broken(index, error),
         };
         let received_ns = clock::now_ns();
         self.buffer[..held].copy_from_slice(&connection.partial);
@@ -300,7 +309,7 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
                 Ok(Step::Nothing { used }) => at += used,
                 Ok(Step::Reply { reply, used }) => {
                     // A peer that takes no pong now will ask again.
-                    let _ = send(&connection.socket, &reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+                    let _ = connection.link.send(&reply);
                     at += used;
                 }
                 Err(reason) => return self.end(index, &reason),
@@ -320,13 +329,13 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
         Err(AttachError::Closed { address: self.framing.address().to_owned() })
     }
 
-    fn broken(&mut self, index: usize, errno: Errno) -> Result<(), AttachError> {
+    fn broken(&mut self, index: usize, error: io::Error) -> Result<(), AttachError> {
         match &self.connections[index] {
             Some(connection) if connection.phase == Phase::Open => {
-                self.end(index, &format!("the connection broke: {}", io::Error::from(errno)));
+                self.end(index, &format!("the connection broke: {error}"));
                 Ok(())
             }
-            _ => Err(self.cannot_connect(errno)),
+            _ => Err(self.cannot_connect(error)),
         }
     }
 
@@ -336,54 +345,35 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
         self.sink.ended(index, reason);
     }
 
-    fn cannot_connect(&self, errno: Errno) -> AttachError {
-        AttachError::Connect { address: self.framing.address().to_owned(), source: errno.into() }
+    fn cannot_connect(&self, source: io::Error) -> AttachError {
+        AttachError::Connect { address: self.framing.address().to_owned(), source }
     }
 
     /// Best effort: a peer that does not take it is closed all the same.
-    fn say_goodbye(&self) {
+    fn say_goodbye(&mut self) {
         let goodbye = self.framing.goodbye();
         if goodbye.is_empty() {
             return;
         }
-        for connection in self.connections.iter().flatten() {
-            let _ = send(&connection.socket, &goodbye, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        for connection in self.connections.iter_mut().flatten() {
+            let _ = connection.link.send(&goodbye);
         }
     }
 }
 
+/// Nothing is wrong: there is only nothing to be read now.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
 /// Keeps the unfinished rest of a read, in no more memory than it needs.
 #[inline]
-fn keep(partial: &mut Vec<u8>, rest: &[u8]) {
+pub(super) fn keep(partial: &mut Vec<u8>, rest: &[u8]) {
     if rest.is_empty() && partial.capacity() > KEPT_BYTES {
         *partial = Vec::new();
     } else if !(rest.is_empty() && partial.is_empty()) {
         partial.clear();
         partial.extend_from_slice(rest);
-    }
-}
-
-impl Address {
-    /// A socket that is about to be connected.
-    fn begin(&self) -> Result<OwnedFd, Errno> {
-        let family = match self {
-            Self::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
-            Self::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
-            Self::Unix(_) => AddressFamily::UNIX,
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-        let begun = match self {
-            Self::Tcp(address) => {
-                sockopt::set_tcp_nodelay(&socket, true)?;
-                connect(&socket, address)
-            }
-            Self::Unix(path) => connect(&socket, &SocketAddrUnix::new(path.as_path())?),
-        };
-        match begun {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-            Err(errno) => Err(errno),
-        }
     }
 }
 
@@ -431,6 +421,7 @@ mod tests {
         let transport = StreamTransport {
             framing: ServerSentEvents::new(server, "/sse/crash".to_owned()),
             address: Address::Tcp(address),
+            tls: None,
         };
         let stop = Arc::new(Stop::new().unwrap());
         let sink = Told { stop: Arc::clone(&stop), messages: vec![], attached: 0, reason: String::new() };

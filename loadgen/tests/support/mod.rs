@@ -5,6 +5,7 @@
 
 pub mod place;
 pub mod stub;
+mod tls_stub;
 mod webtransport_stub;
 
 use std::path::PathBuf;

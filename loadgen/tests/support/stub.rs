@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use lastmile_wire::sse::{EVENT_MESSAGE, RETRY_LINE, append_event};
 use lastmile_wire::websocket::{CloseCode, Opcode, accept_key, append_frame, close_payload};
+use lastmile_wire::webtransport::append_message;
 
-use super::webtransport_stub;
+use super::{tls_stub, webtransport_stub};
 
 /// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,9 @@ pub type Subscribers = Arc<Mutex<Vec<Option<Box<dyn Subscriber>>>>>;
 pub struct Stub {
     pub redis: SocketAddr,
     pub http: SocketAddr,
+    pub https: SocketAddr,
     pub webtransport: SocketAddr,
+    pub tcp: SocketAddr,
     shared: Arc<Shared>,
     _webtransport: webtransport_stub::Handle,
 }
@@ -85,10 +88,22 @@ impl Stub {
             let posted = posted.clone();
             thread::spawn(move || serve_http(socket, &posted, &shared.subscribers));
         });
+        let tcp = listen(&shared, move |shared, socket| {
+            thread::spawn(move || serve_tcp(socket, &shared.subscribers));
+        });
+        let https = tls_stub::start(http);
         let subscribers = Arc::clone(&shared.subscribers);
         thread::spawn(move || deliver(&to_deliver, script, &subscribers));
         let webtransport = webtransport_stub::start(Arc::clone(&shared.subscribers));
-        Self { redis, http, webtransport: webtransport.address, shared, _webtransport: webtransport }
+        Self {
+            redis,
+            http,
+            https,
+            webtransport: webtransport.address,
+            tcp,
+            shared,
+            _webtransport: webtransport,
+        }
     }
 
     /// What tells `lastmile run` to measure this.
@@ -100,6 +115,10 @@ impl Stub {
             format!("http://{}", self.http),
             "--target".into(),
             format!("https://{}", self.webtransport),
+            "--target".into(),
+            format!("https://{}", self.https),
+            "--target".into(),
+            format!("tcp://{}", self.tcp),
         ]
     }
 
@@ -197,6 +216,14 @@ fn serve_redis(socket: TcpStream, published: &Sender<Vec<u8>>, shared: &Shared) 
                 shared.published.1.notify_all();
                 b":1\r\n"
             }
+            b"SUBSCRIBE" => {
+                // Registered together with the answer: whoever sees it is attached.
+                let mut subscribers = shared.subscribers.lock().unwrap();
+                let socket = reader.get_mut();
+                socket.write_all(b"*3\r\n$9\r\nsubscribe\r\n$12\r\nstream:crash\r\n:1\r\n").unwrap();
+                subscribers.push(Some(Box::new(RedisSubscriber(socket.try_clone().unwrap()))));
+                continue;
+            }
             _ => b"+OK\r\n",
         };
         if reader.get_mut().write_all(answer).is_err() {
@@ -282,6 +309,61 @@ fn serve_http(socket: TcpStream, posted: &Sender<Vec<u8>>, subscribers: &Subscri
     }
     // Whatever a client says, until it goes.
     let _ = std::io::copy(&mut reader, &mut std::io::sink());
+}
+
+fn serve_tcp(socket: TcpStream, subscribers: &Subscribers) {
+    let mut reader = BufReader::new(socket);
+    let mut line = String::new();
+    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+        return;
+    }
+    let mut socket = reader.get_ref().try_clone().unwrap();
+    if line != "/tcp/crash\n" {
+        let _ = socket.write_all(b"-404 no game\n");
+        return;
+    }
+    {
+        let mut subscribers = subscribers.lock().unwrap();
+        socket.write_all(b"+attached\n").unwrap();
+        subscribers.push(Some(Box::new(TcpSubscriber(socket))));
+    }
+    let _ = std::io::copy(&mut reader, &mut std::io::sink());
+}
+
+/// Messages as Redis pushes them, in two pieces.
+struct RedisSubscriber(TcpStream);
+
+impl Subscriber for RedisSubscriber {
+    fn deliver(&mut self, message: &[u8]) -> std::io::Result<()> {
+        let mut push =
+            format!("*3\r\n$7\r\nmessage\r\n$12\r\nstream:crash\r\n${}\r\n", message.len()).into_bytes();
+        push.extend_from_slice(message);
+        push.extend_from_slice(b"\r\n");
+        let (first, second) = push.split_at(push.len() / 2);
+        self.0.write_all(first)?;
+        self.0.write_all(second)
+    }
+
+    fn close(&mut self) {
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Messages behind their length.
+struct TcpSubscriber(TcpStream);
+
+impl Subscriber for TcpSubscriber {
+    fn deliver(&mut self, message: &[u8]) -> std::io::Result<()> {
+        let mut framed = Vec::new();
+        append_message(&mut framed, message);
+        let (first, second) = framed.split_at(framed.len() / 2);
+        self.0.write_all(first)?;
+        self.0.write_all(second)
+    }
+
+    fn close(&mut self) {
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 struct WebSocketSubscriber(TcpStream);

@@ -3,6 +3,7 @@
 //! HTTP/2) goes to the control runtime, so that a slow database never stands in a round's way.
 
 mod arrival;
+mod bare;
 mod head;
 mod listener;
 mod refusal;
@@ -205,7 +206,7 @@ impl Entrance {
             return None;
         }
         let protocol = match StreamRequest::parse(request.target())? {
-            Ok(StreamRequest { protocol: Protocol::WebTransport, .. }) => return None,
+            Ok(StreamRequest { protocol: Protocol::WebTransport | Protocol::Tcp, .. }) => return None,
             Ok(StreamRequest { protocol, .. }) => protocol,
             Err(error) => return Some(Err(Refusal::from(error))),
         };

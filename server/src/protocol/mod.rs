@@ -2,6 +2,7 @@
 //! shard must know to write bytes for a protocol is [`StreamProtocol`]; WebTransport, which is not a byte
 //! stream, takes its frames from a queue instead.
 
+pub mod bare;
 pub mod sse;
 pub mod websocket;
 pub mod webtransport;

@@ -199,6 +199,7 @@ fn protocol_of(framing: Framing) -> lastmile_wire::request::Protocol {
     match framing {
         Framing::WebSocketText => Protocol::WebSocket,
         Framing::SseEvent => Protocol::Sse,
+        Framing::Bare => Protocol::Tcp,
         Framing::LengthPrefixed | Framing::UniStream | Framing::Datagram => Protocol::WebTransport,
     }
 }

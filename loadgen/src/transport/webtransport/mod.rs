@@ -10,7 +10,6 @@ mod session;
 mod stamped;
 
 use std::cell::RefCell;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -18,16 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastmile_wire::request::Delivery;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use wtransport::quinn;
 use wtransport::tls::Sha256Digest;
 
 use crate::clock;
 use crate::recorder::Sink;
-use crate::transport::{AttachError, Pace, Requested, Stop, Transport};
+use crate::transport::local::{self, until_stopped};
+use crate::transport::{AttachError, Certificate, Pace, Requested, Stop, Transport};
 use receive::receive_until_end;
 use session::Session;
 use stamped::{LatestStamp, StampedSocket};
@@ -45,15 +43,6 @@ const UNREAD_BYTES: u32 = 4 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a server may take to take note of our goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Whether the server's certificate is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certificate {
-    /// It must have this SHA-256.
-    Sha256([u8; 32]),
-    /// It is not checked.
-    Unchecked,
-}
 
 /// A server's WebTransport side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,44 +169,8 @@ impl Transport for WebTransport {
         stop: &Stop,
         sink: S,
     ) -> Result<S, AttachError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let sink = Rc::new(RefCell::new(sink));
-        let sessions = LocalSet::new();
         let stop = stop.watch()?;
-        let outcome = sessions.block_on(&runtime, self.drive_sessions(subscribers, pace, stop, &sink));
-        // Tasks hold the sink until they are dropped with their set.
-        drop(sessions);
-        drop(runtime);
-        outcome?;
-        match Rc::try_unwrap(sink) {
-            Ok(sink) => Ok(sink.into_inner()),
-            Err(_) => Err(io::Error::other("a session outlived its worker").into()),
-        }
-    }
-}
-
-/// Waits for the stop; an attachment that fails ends the wait with its error.
-async fn until_stopped(
-    stop: OwnedFd,
-    sessions: &mut JoinSet<Result<(), AttachError>>,
-) -> Result<(), AttachError> {
-    // SAFETY: an owned descriptor stays open and the same for as long as the registration holds it.
-    let registered = unsafe { AsyncFd::register_with_interest(stop, Interest::READABLE) };
-    let stop = registered.map_err(io::Error::from)?;
-    let stopped = stop.readable();
-    tokio::pin!(stopped);
-    loop {
-        tokio::select! {
-            stopped = &mut stopped => {
-                // The event stays readable: it is for every worker.
-                stopped?.retain_ready();
-                return Ok(());
-            }
-            Some(ended) = sessions.join_next() => match ended {
-                Ok(outcome) => outcome?,
-                Err(error) => return Err(io::Error::other(error).into()),
-            },
-        }
+        local::drive(sink, async |sink| self.drive_sessions(subscribers, pace, stop, sink).await)
     }
 }
 
