@@ -1,6 +1,7 @@
 //! WebTransport: sessions over HTTP/3. Here they are accepted; their rounds come right from the shard.
 
 mod handshake;
+mod socket;
 
 use std::io;
 use std::net::UdpSocket;
@@ -20,6 +21,7 @@ use wtransport::quinn::{
 };
 
 use self::handshake::{SessionOffer, SessionStreams};
+use self::socket::SingleDatagrams;
 use crate::catalog::Subscription;
 use crate::connect::{Entrance, Refusal, Underway};
 use crate::guard::{Access, Permit, Refused, Transport};
@@ -75,7 +77,9 @@ impl Sessions {
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(transport(entrance.idle_limit)));
         let runtime = Arc::new(TokioRuntime);
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)?;
+        let socket = SingleDatagrams::wrap(socket, &TokioRuntime)?;
+        let endpoint =
+            Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime)?;
         Ok(Self { endpoint, entrance, id, shard, handshaking: Arc::default() })
     }
 
