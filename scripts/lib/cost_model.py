@@ -20,22 +20,23 @@ from cost_model_report import check_rows, markdown
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROTOCOLS = ["ws", "sse", "wt-datagram", "wt-stream", "wt-streams"]
-AXES = ["subscribers", "rate", "payload"]
+AXES = ["subscribers", "rate", "payload", "channels"]
 
 # 1,000 subscribers at 40 messages a second of 256 bytes are a point of the axis subscribers and of the axis rate: the
 # same load measured twice, whose difference is the noise of everything here.
 DELIVERIES_PER_SECOND = 40_000
-SUBSCRIBERS = [100, 300, 1000, 3000, 10_000, 15_000]
+SUBSCRIBERS = [100, 1000, 5000, 15_000]
+# A QUIC handshake takes both sides a millisecond of processor time: more sessions would be half a minute a point.
+MOST_SESSIONS = 3000
 RATE_SUBSCRIBERS = 1000
-RATES = [1, 5, 10, 20, 40, 80, 160]
+RATES = [5, 20, 40, 80, 160]
 PAYLOAD_SUBSCRIBERS = 100
 PAYLOAD_RATE = 40
-PAYLOADS_BYTES = [64, 256, 512, 1024, 2048, 4096, 8192, 16_384]
-
-CHANNELS = {
-    "measured": False,
-    "reason": "`lastmile run` publishes to one game only; the curve needs a generator that spreads messages over many",
-}
+PAYLOADS_BYTES = [64, 256, 1024, 4096, 16_384]
+# Each game has the same share of 1,000 subscribers and its own messages, so that deliveries a second are kept.
+CHANNELS = [1, 10, 100, 1000]
+CHANNELS_SUBSCRIBERS = 1000
+CHANNEL_RATE = 10
 
 
 def listed(text):
@@ -50,8 +51,9 @@ def arguments():
     parser.add_argument("--subscribers", type=listed, help="points of the axis subscribers")
     parser.add_argument("--deliveries-per-second", type=int, default=DELIVERIES_PER_SECOND,
                         help="kept along the axis subscribers: the rate is this divided by the subscribers")
-    parser.add_argument("--seconds", type=float, default=10.0, help="measured at each point")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measured at each point [default: 2]")
     parser.add_argument("--repeats", type=int, default=3, help="of each point; medians are told")
+    parser.add_argument("--append", action="store_true", help="add points and repeats to those of an earlier call")
     parser.add_argument("--strict", action="store_true", help="exit code 1 where the check flags something")
     parser.add_argument("--lastmile", default=ROOT / "target/release/lastmile", metavar="PATH",
                         help="the program to run [default: that of target/release]")
@@ -79,13 +81,15 @@ def points(options, least_bytes):
         "subscribers": [(count, count, options.deliveries_per_second / count, 256) for count in subscribers],
         "rate": [(rate, RATE_SUBSCRIBERS, rate, 256) for rate in ([10, 40] if quick else RATES)],
         "payload": [(size, PAYLOAD_SUBSCRIBERS, PAYLOAD_RATE, size) for size in payloads],
+        "channels": [(games, CHANNELS_SUBSCRIBERS, CHANNEL_RATE * games, 256) for games in ([1, 10] if quick else CHANNELS)],
     }
     return [
         {"axis": axis, "value": value, "protocol": protocol, "connections": connections, "rate": round(rate, 3),
-         "payload_bytes": payload_bytes}
+         "payload_bytes": payload_bytes, "games": value if axis == "channels" else 1}
         for axis in options.axes
         for value, connections, rate, payload_bytes in along[axis]
         for protocol in options.protocols
+        if connections <= MOST_SESSIONS or not protocol.startswith("wt-")
     ]
 
 
@@ -96,8 +100,10 @@ def run(options, point, seconds):
             str(options.lastmile), "run", "--json", "--slices", "1", "--protocols", point["protocol"],
             "--connections", str(point["connections"]), "--rate", str(point["rate"]),
             "--payload", str(point["payload_bytes"]), "--duration", f"{seconds:g}s",
-            "--warmup", f"{max(1.0, seconds / 5):g}s", "--out", folder,
+            "--warmup", f"{max(0.7, seconds / 5):g}s", "--out", folder,
         ]
+        if point.get("games", 1) > 1:
+            command += ["--games", str(point["games"])]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sentences = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -136,9 +142,9 @@ def measured(case):
 
 def measure(options, row, seconds):
     """Measures a point once more; gives what to tell of it, and what the run says of the machine."""
-    # The slow points publish seldom: they get the time for at least 30 messages, or their cost would be that of a
+    # The slow points publish seldom: they get the time for at least 20 messages, or their cost would be that of a
     # handful.
-    lasting = seconds if options.quick else max(seconds, 30 / row["rate"])
+    lasting = seconds if options.quick else max(seconds, 20 / row["rate"])
     result, failure = run(options, row, lasting)
     if failure:
         row["failures"].append(failure)
@@ -148,11 +154,23 @@ def measure(options, row, seconds):
     return "no CPU time observed" if cost is None else f"{cost:.2f} µs a delivery", result["environment"]
 
 
-def measure_all(options, todo):
+LOAD = ("axis", "value", "protocol", "connections", "rate", "payload_bytes")
+
+
+def taken_up(path, todo):
+    """The rows of an earlier call: those of `todo` that it has go on, its others stay; and what it was."""
+    if path is None or not path.exists():
+        return [{**point, "runs": [], "failures": []} for point in todo], [], None
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    rows = {tuple(row[name] for name in LOAD): row for row in earlier["rows"]}
+    going_on = [rows.pop(tuple(point[name] for name in LOAD), {**point, "runs": [], "failures": []}) for point in todo]
+    return going_on, list(rows.values()), earlier
+
+
+def measure_all(options, rows):
     """Runs every point as often as asked, or until Ctrl-C; gives the points with their runs, and the conditions."""
     seconds = 2.0 if options.quick else options.seconds
     repeats = 1 if options.quick else options.repeats
-    rows = [{**point, "runs": [], "failures": []} for point in todo]
     environment = None
     conditions = {"seconds": seconds, "repeats": repeats, "interrupted": False}
     total = len(rows) * repeats
@@ -180,7 +198,14 @@ def main():
     options = arguments()
     least_bytes = least_payload(options)
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    rows, environment, conditions = measure_all(options, points(options, least_bytes))
+    # A try must not take the place of hours of measuring.
+    name = "cost-model-quick" if options.quick else "cost-model"
+    path = options.out / f"{name}.json"
+    todo, others, earlier = taken_up(path if options.append else None, points(options, least_bytes))
+    rows, environment, conditions = measure_all(options, todo)
+    rows = [*others, *rows]
+    if earlier:
+        began, conditions["repeats"] = earlier["started_at"], max(len(row["runs"]) for row in rows)
     checks = check_rows(rows)
     model = {
         "schema": "lastmile.cost-model/1",
@@ -190,14 +215,11 @@ def main():
         "environment": environment or {"kernel": platform.release()},
         "conditions": {**conditions, "least_payload_bytes": least_bytes,
                        "deliveries_per_second": options.deliveries_per_second},
-        "channels": CHANNELS,
         "rows": rows,
         "checks": checks,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    # A try must not take the place of hours of measuring.
-    name = "cost-model-quick" if options.quick else "cost-model"
-    write(options.out / f"{name}.json", json.dumps(model, indent=1) + "\n")
+    write(path, json.dumps(model, indent=1) + "\n")
     write(options.out / f"{name}.md", markdown(model))
     print(options.out / f"{name}.md")
     if conditions["interrupted"]:

@@ -1,7 +1,11 @@
 """Tests of the cost model's check on made-up rows: python3 -m unittest discover scripts/lib"""
 
+import json
+import pathlib
+import tempfile
 import unittest
 
+import cost_model
 from cost_model_report import check_rows, markdown
 
 
@@ -48,6 +52,10 @@ class Check(unittest.TestCase):
         self.assertEqual(flagged([row("rate", 10, [4], 10), row("rate", 40, [2], 40)]), [])
         self.assertEqual(flagged([row("rate", 10, [4], 10), row("rate", 40, [5], 40)]), [(40, None)])
 
+    def test_a_channel_more_may_cost_but_not_save(self):
+        self.assertEqual(flagged([row("channels", 1, [4]), row("channels", 10, [5])]), [])
+        self.assertEqual(flagged([row("channels", 1, [5]), row("channels", 10, [4])]), [(10, None)])
+
     def test_losses_are_flagged(self):
         self.assertEqual(flagged([row("payload", 200, [4], lost=3)]), [(200, False)])
 
@@ -66,11 +74,24 @@ class Check(unittest.TestCase):
         failed = {**row("rate", 10, []), "failures": ["too few file descriptors"]}
         model = {"rows": [failed, row("rate", 40, [4])], "checks": [], "quick": True, "environment": {},
                  "started_at": "2026-01-01T00:00:00Z", "command": ["scripts/cost-model"],
-                 "conditions": {"interrupted": False, "repeats": 1, "seconds": 2.0, "least_payload_bytes": 190},
-                 "channels": {"measured": False, "reason": "one game"}}
+                 "conditions": {"interrupted": False, "repeats": 1, "seconds": 2.0, "least_payload_bytes": 190}}
         text = markdown(model)
         self.assertIn("too few file descriptors", text)
         self.assertIn("| ws | 40 | 1000 | 40 | 256 | 4.00 | 0.80 | 100 | 40000 | 0 |", text)
+
+
+class Appending(unittest.TestCase):
+    def test_points_measured_before_go_on_and_others_stay(self):
+        old, other = row("rate", 40, [4.0]), row("payload", 256, [3.0])
+        point = {name: old[name] for name in cost_model.LOAD}
+        new = {**point, "value": 80, "rate": 80.0}
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "cost-model.json"
+            self.assertEqual(cost_model.taken_up(path, [point])[0], [{**point, "runs": [], "failures": []}])
+            path.write_text(json.dumps({"rows": [old, other]}))
+            rows, others, _ = cost_model.taken_up(path, [point, new])
+        self.assertEqual([len(one["runs"]) for one in rows], [1, 0])
+        self.assertEqual(others, [other])
 
 
 if __name__ == "__main__":

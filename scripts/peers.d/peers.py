@@ -188,12 +188,12 @@ class Independent(Measurement):
         return {figure.name: figure.pick(line) for figure in self.figures}, []
 
 
-def measurements(quick):
-    """What is measured of every server."""
-    window, warmup = (1, 0.4) if quick else (5, 1.5)
+def measurements(quick, seconds=5.0):
+    """What is measured of every server; a saturated window takes `seconds`, a steady one half as long again."""
+    window, warmup = (1, 0.4) if quick else (seconds, min(1.5, seconds / 3))
 
     def length(seconds, before=warmup):
-        return ["--duration", f"{seconds}s", "--warmup", f"{before}s"]
+        return ["--duration", f"{seconds:.3g}s", "--warmup", f"{before:.3g}s"]
 
     def cpu(name="CPU per delivery"):
         return Figure(name, "µs", "lower", lambda case: case["server"]["cpu_us_per_delivery"], 3)
@@ -209,7 +209,8 @@ def measurements(quick):
         flags = ["--connections", "1000", "--in-flight", str(in_flight), *length(window)]
         return Measurement(f"saturated-{in_flight}", "saturated", flags, window + warmup, figures)
 
-    steady_s, single_s, rate = (1, 1, "320") if quick else (8, 10, "100")
+    # p99 takes 299 messages at least.
+    steady_s, single_s, rate = (1, 1, "320") if quick else (max(3.8, 1.5 * seconds), max(3.2, 1.5 * seconds), "100")
     connections = "2000" if quick else "8000"
     steady = "80 msg/s, 1,000 subscribers"
     return [
@@ -298,15 +299,34 @@ class Peers:
         self.faults = []
         self.commands = {}
         self.started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        self.rounds_before = 0
+        if options.append:
+            self.take_up(Path(options.out) / "peers.json")
+
+    def take_up(self, path):
+        """Goes on where an earlier call has ended: its rounds count as ours."""
+        if not path.exists():
+            return
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        figures = {figure["name"]: figure["servers"] for figure in earlier["figures"]}
+        same = figures.keys() == self.values.keys() and all(
+            own.keys() == self.values[name].keys() for name, own in figures.items()
+        )
+        if not same:
+            raise Failure(f"{path} holds other servers or figures; give the same flags, or another --out")
+        for name, own in figures.items():
+            self.values[name] = {server: list(told["values"]) for server, told in own.items()}
+        self.rounds_before, self.faults = earlier["rounds"], earlier["faults"]
+        self.commands, self.started = earlier["commands"], earlier["started_at"]
 
     def run(self):
         self.redis = start_redis(self.processes, self.folder)
-        order = random.Random(self.options.seed)
-        for number in range(1, self.options.rounds + 1):
+        order = random.Random(self.options.seed + self.rounds_before)
+        for number in range(self.rounds_before + 1, self.rounds_before + self.options.rounds + 1):
             pairs = [(s, m) for s in self.servers for m in self.measurements if m.applies_to(s)]
             order.shuffle(pairs)
             for position, (server, measurement) in enumerate(pairs, 1):
-                where = f"round {number}/{self.options.rounds}, {position}/{len(pairs)}: {server.name}, {measurement.name}"
+                where = f"round {number}/{self.rounds_before + self.options.rounds}, {position}/{len(pairs)}: {server.name}, {measurement.name}"
                 try:
                     taken, faults = self.measure(server, measurement)
                 except Failure as failure:
@@ -503,6 +523,8 @@ def main():
     parser.add_argument("--only", type=list_of(groups), default=groups, metavar="LIST", help=", ".join(groups))
     names = [server.name for server in all_servers]
     parser.add_argument("--servers", type=list_of(names), default=names, metavar="LIST", help=", ".join(names))
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a saturated window; a steady one takes half as long again [default: 5]")
+    parser.add_argument("--append", action="store_true", help="add rounds to those of an earlier call with the same flags")
     parser.add_argument("--quick", action="store_true", help="a second each, to prove that everything works")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the order [default: drawn]")
     parser.add_argument("--out", default=str(ROOT / "results/peers"), metavar="DIR", help="[default: results/peers]")
@@ -517,11 +539,15 @@ def main():
     if not chosen:
         say("error: there is nothing to measure")
         return 2
-    planned = [measurement for measurement in measurements(options.quick) if measurement.group in options.only]
+    planned = [one for one in measurements(options.quick, options.seconds) if one.group in options.only]
     # An ordinary way out, so that everything is ended.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(130))
-    peers = Peers(options, chosen, planned)
+    try:
+        peers = Peers(options, chosen, planned)
+    except Failure as failure:
+        say(f"error: {failure}")
+        return 2
     try:
         peers.run()
     except Failure as failure:

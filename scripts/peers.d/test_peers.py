@@ -9,8 +9,8 @@ from pathlib import Path
 import peers
 
 
-def options(out):
-    return types.SimpleNamespace(out=out, quick=True, seed=7, rounds=2)
+def options(out, append=False):
+    return types.SimpleNamespace(out=out, quick=True, seed=7, rounds=2, append=append)
 
 
 class Values(unittest.TestCase):
@@ -62,6 +62,21 @@ class Outputs(unittest.TestCase):
         self.assertIn("2.50 (2.00–3.00)", text)
         self.assertIn("round 1, bun, idle: 1 lost", text)
         self.assertEqual(text.count("\n| "), 2 + len(result["figures"]))
+
+    def test_rounds_are_added_to_those_of_an_earlier_call_with_the_same_flags(self):
+        chosen = [server for server in peers.servers() if server.name in ("ours", "bun")]
+        with tempfile.TemporaryDirectory() as folder:
+            first = peers.Peers(options(folder), chosen, peers.measurements(True))
+            for own in first.values.values():
+                own["ours"], own["bun"] = [1.0, None], [2.0, 3.0]
+            first.write(2)
+            first.clean()
+            second = peers.Peers(options(folder, append=True), chosen, peers.measurements(True))
+            second.clean()
+            self.assertEqual((second.rounds_before, second.started), (2, first.started))
+            self.assertEqual(second.values, first.values)
+            with self.assertRaises(peers.Failure):
+                peers.Peers(options(folder, append=True), chosen[:1], peers.measurements(True))
 
 
 if __name__ == "__main__":
