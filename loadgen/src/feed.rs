@@ -6,6 +6,8 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
+use lastmile_wire::channel::stream_channel;
+
 use crate::redis::{RedisConnection, RedisError, RedisUrl, Replies, Wire, append_command};
 
 /// How long a server may take to accept the connection.
@@ -92,7 +94,7 @@ impl Feed {
                 url.connect().map_err(failed)?
             }
         };
-        Ok(FeedConnection { feed: self.clone(), wire })
+        Ok(FeedConnection { feed: self.clone(), channel: stream_channel(GAME), wire })
     }
 }
 
@@ -119,15 +121,32 @@ impl HttpUrl {
 #[derive(Debug)]
 pub struct FeedConnection {
     feed: Feed,
+    /// With [`GAME`] in the place of the game.
+    channel: String,
     wire: Wire,
 }
 
+/// What stands for the game in the name of a channel or in a URL.
+const GAME: &str = "{game}";
+
 impl FeedConnection {
-    /// The command that publishes a message, and where the message lies within.
-    pub fn publish_command(&self, channel: &str, message: &[u8]) -> (Vec<u8>, usize) {
+    /// The same, with other channels in Redis than those of the contract.
+    #[must_use]
+    pub fn on_channel(self, template: &str) -> Self {
+        Self { channel: template.to_owned(), ..self }
+    }
+
+    /// Where in Redis the messages of a game go.
+    pub fn channel(&self, game: &str) -> String {
+        self.channel.replace(GAME, game)
+    }
+
+    /// The command that publishes a message of a game, and where the message lies within.
+    pub fn publish_command(&self, game: &str, message: &[u8]) -> (Vec<u8>, usize) {
         let mut command = Vec::new();
         match &self.feed {
             Feed::Redis(_) => {
+                let channel = self.channel(game);
                 append_command(&mut command, "PUBLISH", &[channel.as_bytes(), message]);
                 let at = command.len() - message.len() - b"\r\n".len();
                 (command, at)
@@ -135,7 +154,7 @@ impl FeedConnection {
             Feed::Http(url) => {
                 let head = format!(
                     "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-                    url.path,
+                    url.path.replace(GAME, game),
                     url.authority,
                     message.len()
                 );
@@ -214,11 +233,14 @@ mod tests {
     #[test]
     fn a_message_is_the_body_of_a_post() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/pub", listener.local_addr().unwrap());
+        let url = format!("http://{}/pub?id={{game}}", listener.local_addr().unwrap());
         let connection = Feed::Http(url.parse().unwrap()).open().unwrap();
-        let (command, at) = connection.publish_command("stream:crash", b"{}");
+        let (command, at) = connection.publish_command("crash", b"{}");
         assert_eq!(command[at..], *b"{}");
         let head = String::from_utf8_lossy(&command[..at]).into_owned();
-        assert!(head.starts_with("POST /pub HTTP/1.1\r\n") && head.ends_with("Content-Length: 2\r\n\r\n"));
+        assert!(
+            head.starts_with("POST /pub?id=crash HTTP/1.1\r\n")
+                && head.ends_with("Content-Length: 2\r\n\r\n")
+        );
     }
 }

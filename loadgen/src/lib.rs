@@ -3,6 +3,7 @@
 //! A run is a plan of slices; a slice is a fresh stack, a publisher that follows a schedule, and subscribers
 //! whose receipts become figures.
 
+pub mod adapter;
 pub mod canary;
 pub mod capacity;
 pub mod case;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::new_latency_histogram;
-use lastmile_wire::channel::stream_channel;
 
 use crate::clock;
 use crate::feed::FeedConnection;
@@ -172,7 +171,7 @@ impl Batch {
         messages: impl IntoIterator<Item = (&'a str, &'a MessageTemplate)>,
     ) -> Self {
         let command = |(slug, template): (&str, &MessageTemplate)| {
-            let (command, message_at) = connection.publish_command(&stream_channel(slug), template.bytes());
+            let (command, message_at) = connection.publish_command(slug, template.bytes());
             (command, message_at..message_at + template.bytes().len())
         };
         let turn: Vec<_> = messages.into_iter().map(command).collect();

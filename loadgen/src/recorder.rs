@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::{HIGHEST_LATENCY_NS, new_latency_histogram};
 
+use crate::adapter::identity::IdPlace;
 use crate::channels::Turns;
 use crate::in_flight::{MOST_IN_FLIGHT, WorkerShare};
 use crate::kernel_time::{KernelRecorder, KernelRecording, KernelStamp};
@@ -181,6 +182,8 @@ pub struct Recorder {
     receipts: Option<ReceiptLog>,
     /// The kernel's stamps, where they are taken.
     kernel: Option<KernelRecorder>,
+    /// Where messages have their identifier that do not arrive as they were published.
+    id: Option<IdPlace>,
 }
 
 impl Recorder {
@@ -210,6 +213,7 @@ impl Recorder {
             in_flight: None,
             receipts: None,
             kernel: None,
+            id: None,
         }
     }
 
@@ -231,6 +235,13 @@ impl Recorder {
     #[must_use]
     pub fn with_kernel_stamps(mut self, kernel: Option<KernelRecorder>) -> Self {
         self.kernel = kernel;
+        self
+    }
+
+    /// Knows messages by an identifier in this place alone, and does not compare their bytes.
+    #[must_use]
+    pub fn with_id(mut self, id: Option<IdPlace>) -> Self {
+        self.id = id;
         self
     }
 
@@ -302,7 +313,11 @@ impl Sink for Recorder {
     #[inline]
     fn receipt(&mut self, subscriber: usize, received_ns: u64, message: &[u8]) {
         let channel = self.turns.of_subscriber(subscriber);
-        let id = match self.templates[channel].identify(message) {
+        let identity = match &self.id {
+            None => self.templates[channel].identify(message),
+            Some(place) => place.find(message).map_or(Identity::Different(None), Identity::Intact),
+        };
+        let id = match identity {
             Identity::Intact(id) => id,
             Identity::Different(id) => return self.stray(subscriber, received_ns, id),
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lastmile_processes::ProcessError;
 use lastmile_reports::schema::ResourcePoint;
-use lastmile_wire::channel::stream_channel;
 
+use crate::adapter::fill_game;
 use crate::channels::Channel;
 use crate::clock::{self, SECOND_NS};
 use crate::feed::{FeedConnection, FeedError};
@@ -199,7 +199,7 @@ pub fn measure(
         }
     };
     let table = Arc::new(table);
-    let connection = stack.feed.open()?;
+    let connection = stack.feed.open()?.on_channel(&stack.channel);
 
     let receipts = match in_flight {
         Some(_) => Vec::new(),
@@ -232,6 +232,7 @@ pub fn measure(
         templates: Arc::clone(&templates),
         in_flight: in_flight.clone(),
         kernel_offset,
+        id: stack.id.clone(),
     };
     let workers = Workers::start(&work, receipts)?;
     let attaching = Duration::ZERO;
@@ -377,7 +378,7 @@ impl Running<'_> {
 
     fn nobody_listens(&self) -> SliceError {
         SliceError::NobodyListens {
-            channel: stream_channel(&self.request.case.load.channels[0].game.slug),
+            channel: fill_game(&self.stack.channel, &self.request.case.load.channels[0].game.slug),
             redis: self.stack.feed.to_string(),
         }
     }

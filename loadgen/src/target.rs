@@ -46,13 +46,16 @@ pub struct Target {
     pub paths: Paths,
 }
 
-/// Paths of a foreign server's streams; `None` for those of the contract.
+/// Paths of a foreign server's streams, with `{game}` and `{type}` in the place of what is subscribed to; `None` for
+/// those of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Paths {
     /// Of its WebSocket.
     pub websocket: Option<String>,
     /// Of its event stream.
     pub sse: Option<String>,
+    /// Of its WebTransport sessions.
+    pub webtransport: Option<String>,
 }
 
 /// What the subscribers of a worker ask for.
@@ -233,10 +236,7 @@ impl Target {
     ) -> Result<S, AttachError> {
         let Asked { channels, turns, subscribers } = asked;
         let path = |protocol| {
-            Requested::in_turn(
-                channels.iter().map(|channel| self.path(variant, &channel.topic, protocol)),
-                turns,
-            )
+            Requested::in_turn(channels.iter().map(|channel| self.path(variant, channel, protocol)), turns)
         };
         match variant.carrier() {
             Carrier::WebTransport(delivery) => {
@@ -285,13 +285,20 @@ impl Target {
     }
 
     /// What is asked for: the contract's path or the target's own, with everything the variant wants.
-    fn path(&self, variant: Variant, topic: &Topic, protocol: Protocol) -> String {
+    fn path(&self, variant: Variant, channel: &Channel, protocol: Protocol) -> String {
         let own = match protocol {
             Protocol::WebSocket => self.paths.websocket.as_ref(),
             Protocol::Sse => self.paths.sse.as_ref(),
-            Protocol::WebTransport | Protocol::Tcp => None,
+            Protocol::WebTransport => self.paths.webtransport.as_ref(),
+            Protocol::Tcp => None,
         };
-        variant.target(&own.cloned().unwrap_or_else(|| topic.path(protocol)))
+        let game = &channel.game;
+        match own {
+            Some(own) => {
+                variant.target(&own.replace("{game}", &game.slug).replace("{type}", &game.game_type))
+            }
+            None => variant.target(&channel.topic.path(protocol)),
+        }
     }
 
     /// The server of streams over TCP, and how to encrypt what is said to it.

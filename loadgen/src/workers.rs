@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
+use crate::adapter::identity::IdPlace;
 use crate::channels::{Channel, Turns};
 use crate::in_flight::{InFlight, WorkerShare};
 use crate::kernel_time::{KernelRecorder, Offset};
@@ -40,6 +41,8 @@ pub struct Work {
     pub kernel_offset: Option<Offset>,
     /// The books of a closed loop, made for as many workers as [`worker_count`] tells.
     pub in_flight: Option<Arc<InFlight>>,
+    /// Where messages have their identifier that do not arrive as they were published.
+    pub id: Option<IdPlace>,
 }
 
 /// How many workers drive so many subscribers.
@@ -100,7 +103,8 @@ impl Workers {
             let recorder = Recorder::new(table, templates, turns, Arc::clone(&progress), share)
                 .with_in_flight(books)
                 .with_receipts(receipts.next())
-                .with_kernel_stamps(work.kernel_offset.map(KernelRecorder::new));
+                .with_kernel_stamps(work.kernel_offset.map(KernelRecorder::new))
+                .with_id(work.id.clone());
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
             let thread = thread::Builder::new().name(format!("subscribers {number}")).spawn(move || {
                 let asked = Asked { channels: &work.channels, turns, subscribers: share };

@@ -19,6 +19,25 @@ pub(crate) fn create(prefix: &str) -> Result<TempDir, ProcessError> {
         .map_err(|source| ProcessError::Folder { path: parent, source })
 }
 
+/// A folder for files of a program of someone else's, removed with everything in it when dropped.
+#[derive(Debug)]
+pub struct ScratchFolder(TempDir);
+
+impl ScratchFolder {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// [`ProcessError::Folder`] where it can't be made.
+    pub fn new() -> Result<Self, ProcessError> {
+        create("lastmile-scratch-").map(Self)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
 fn parent() -> PathBuf {
     let wanted = env::temp_dir();
     if wanted.as_os_str().len() <= FOLDER_PATH_BYTES { wanted } else { PathBuf::from("/tmp") }

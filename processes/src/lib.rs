@@ -19,6 +19,7 @@ mod spawner;
 
 pub use child::{Child, Launch};
 pub use error::ProcessError;
+pub use folder::ScratchFolder;
 pub use postgres::PrivatePostgres;
 pub use program::{find_postgres_programs, find_redis_server};
 pub use redis::{PrivateRedis, RedisOptions};

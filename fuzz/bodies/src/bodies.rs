@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use lastmile_loadgen::scenario::Scenario;
 use lastmile_loadgen::transport::http::{Chunks, Head};
 use lastmile_server::connect::{Parsed, RequestHead};
 use lastmile_server::guard::{
@@ -283,6 +284,27 @@ pub fn results(input: &[u8]) {
     let written = lastmile_reports::store::to_json(&result);
     let again = lastmile_reports::store::parse(&written, path).expect("what is written can be read");
     assert_eq!(lastmile_reports::store::to_json(&again), written);
+}
+
+/// A scenario file, with the search for capacity and the description of a target that may be in it: what is understood
+/// can be kept in a result and is understood again as the same; what is not is told with a place that is there.
+pub fn scenario(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let scenario = match Scenario::parse("s.toml", text) {
+        Ok(scenario) => scenario,
+        Err(mistake) => {
+            assert!(
+                mistake.to_string().starts_with(&format!("s.toml:{}:{}: ", mistake.line, mistake.column))
+            );
+            let line = text.split('\n').nth(mistake.line - 1).expect("a line of the file");
+            assert!(mistake.column <= line.chars().count() + 1, "{mistake}");
+            return;
+        }
+    };
+    let kept = scenario.to_json();
+    let written = toml::to_string(&kept).expect("what is kept has nothing that TOML lacks");
+    let again = Scenario::parse("kept", &written).expect("what is kept can be read");
+    assert_eq!(again.to_json(), kept);
 }
 
 /// Reads `input` whole, and as a peer does to whom it comes in pieces, with `next`: what stands at the start of the

@@ -42,7 +42,7 @@ const VARINTS: &[&[u8]] = &[
 ];
 
 /// All targets, by name.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "guard",
         body: bodies::guard,
@@ -194,6 +194,37 @@ pub const TARGETS: [Target; 12] = [
             b"\\n",
         ],
         executions: EXECUTIONS,
+    },
+    Target {
+        name: "scenario",
+        body: bodies::scenario,
+        tokens: &[
+            b"[[matrix]]\n",
+            b"[capacity]\n",
+            b"[adapter]\n",
+            b"[adapter.start]\n",
+            b"protocols = ",
+            b"\"ws+msgpack\"",
+            b"rate = [1, 0.5]\n",
+            b"in-flight = 8\n",
+            b"games = 3\n",
+            b"objective = \"p99<0.7ms,lost<0.7%\"\n",
+            b"tolerance = \"0.7%\"\n",
+            b"\"0.0000001s\"",
+            b"1e300",
+            b"0x7fffffffffffffff",
+            b"-0.0",
+            b"nan",
+            b"\"{game}\"",
+            b"\"\"\"",
+            b"\\u00e9",
+            b"\xc3\xa9",
+            b"= [",
+            b"]\n",
+            b"#",
+            b"\r\n",
+        ],
+        executions: EXECUTIONS / 2,
     },
     Target {
         name: "sse",

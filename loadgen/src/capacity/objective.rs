@@ -40,12 +40,43 @@ enum Comparison {
     Above,
 }
 
+/// As it was written, so that it is written again as it was.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Limit {
-    Microseconds(f64),
-    /// A part of what was expected or planned, 0 to 1.
-    Share(f64),
-    Count(f64),
+struct Limit {
+    number: f64,
+    unit: Unit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Microseconds,
+    Milliseconds,
+    Seconds,
+    /// Of what was expected or planned.
+    Percent,
+    Count,
+}
+
+impl Unit {
+    /// How it is written.
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Microseconds => "us",
+            Self::Milliseconds => "ms",
+            Self::Seconds => "s",
+            Self::Percent => "%",
+            Self::Count => "",
+        }
+    }
+
+    /// One of it, in microseconds where it is a time.
+    fn scale(self) -> f64 {
+        match self {
+            Self::Seconds => 1e6,
+            Self::Milliseconds => 1e3,
+            Self::Microseconds | Self::Percent | Self::Count => 1.0,
+        }
+    }
 }
 
 /// Why something is no objective.
@@ -115,8 +146,11 @@ const COMPARISONS: [(&str, Comparison); 5] = [
 
 /// What a rate has to achieve where the objective says nothing of it: without that, a rate would be called kept that
 /// was never published.
-const ACHIEVED: Term =
-    Term { quantity: Quantity::Achieved, comparison: Comparison::AtLeast, limit: Limit::Share(0.99) };
+const ACHIEVED: Term = Term {
+    quantity: Quantity::Achieved,
+    comparison: Comparison::AtLeast,
+    limit: Limit { number: 99.0, unit: Unit::Percent },
+};
 
 impl Quantity {
     fn name(self) -> &'static str {
@@ -140,22 +174,25 @@ impl Quantity {
     }
 
     fn limit(self, text: &str) -> Option<Limit> {
-        let number =
-            |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-        let share = |text: &str| number(text.strip_suffix('%')?).filter(|share| *share <= 100.0);
-        match self {
-            Self::Lost => match share(text) {
-                Some(percent) => Some(Limit::Share(percent / 100.0)),
-                None => number(text).filter(|count| count.fract() == 0.0).map(Limit::Count),
-            },
-            Self::Achieved => share(text).map(|percent| Limit::Share(percent / 100.0)),
-            _ => {
-                let (digits, unit_us) = [("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)]
-                    .into_iter()
-                    .find_map(|(unit, us)| Some((text.strip_suffix(unit)?, us)))?;
-                number(digits).filter(|time| *time > 0.0).map(|time| Limit::Microseconds(time * unit_us))
-            }
-        }
+        let units: &[(&str, Unit)] = match self {
+            Self::Lost => &[("%", Unit::Percent), ("", Unit::Count)],
+            Self::Achieved => &[("%", Unit::Percent)],
+            // "ms" before "s": it ends like it.
+            _ => &[
+                ("us", Unit::Microseconds),
+                ("µs", Unit::Microseconds),
+                ("ms", Unit::Milliseconds),
+                ("s", Unit::Seconds),
+            ],
+        };
+        let (digits, unit) = units.iter().find_map(|(sign, unit)| Some((text.strip_suffix(sign)?, *unit)))?;
+        let number = digits.parse::<f64>().ok()?;
+        let fits = match unit {
+            Unit::Percent => (0.0..=100.0).contains(&number),
+            Unit::Count => number >= 0.0 && number.fract() == 0.0,
+            _ => number > 0.0 && number.is_finite(),
+        };
+        fits.then_some(Limit { number, unit })
     }
 
     /// The quantile behind it.
@@ -241,15 +278,15 @@ impl Term {
             Quantity::P99 => latency.p99,
             Quantity::P999 => latency.p99_9,
             Quantity::Max => latency.max,
-            Quantity::Lost => match self.limit {
-                Limit::Share(_) if case.accounting.expected == 0 => None,
-                Limit::Share(_) => Some(case.accounting.lost as f64 / case.accounting.expected as f64),
+            Quantity::Lost => match self.limit.unit {
+                Unit::Percent if case.accounting.expected == 0 => None,
+                Unit::Percent => Some(100.0 * case.accounting.lost as f64 / case.accounting.expected as f64),
                 _ => Some(case.accounting.lost as f64),
             },
-            Quantity::Achieved => case.achieved_rate.map(|achieved| achieved / planned_rate(case)),
+            Quantity::Achieved => case.achieved_rate.map(|achieved| 100.0 * achieved / planned_rate(case)),
         };
         let Some(value) = value else { return Some(format!("{name} could not be told")) };
-        let (Limit::Microseconds(limit) | Limit::Share(limit) | Limit::Count(limit)) = self.limit;
+        let limit = self.limit.number * self.limit.unit.scale();
         let holds = match self.comparison {
             Comparison::Below => value < limit,
             Comparison::AtMost => value <= limit,
@@ -258,10 +295,10 @@ impl Term {
             Comparison::AtLeast => value >= limit,
             Comparison::Above => value > limit,
         };
-        (!holds).then(|| match self.limit {
-            Limit::Microseconds(_) => format!("{name} is {:.2} ms", value / 1e3),
-            Limit::Share(_) => format!("{name} is {:.2} %", value * 100.0),
-            Limit::Count(_) => format!("{name} is {value}"),
+        (!holds).then(|| match self.limit.unit {
+            Unit::Percent => format!("{name} is {value:.2} %"),
+            Unit::Count => format!("{name} is {value}"),
+            _ => format!("{name} is {:.2} ms", value / 1e3),
         })
     }
 }
@@ -282,14 +319,8 @@ impl fmt::Display for Objective {
             let separator = if number > 0 { "," } else { "" };
             let sign = COMPARISONS.into_iter().find(|(_, known)| *known == term.comparison);
             let sign = sign.map_or("", |(sign, _)| sign);
-            write!(formatter, "{separator}{}{sign}", term.quantity.name())?;
-            match term.limit {
-                Limit::Microseconds(us) if us >= 1e6 => write!(formatter, "{}s", us / 1e6),
-                Limit::Microseconds(us) if us >= 1e3 => write!(formatter, "{}ms", us / 1e3),
-                Limit::Microseconds(us) => write!(formatter, "{us}us"),
-                Limit::Share(share) => write!(formatter, "{}%", share * 100.0),
-                Limit::Count(count) => write!(formatter, "{count}"),
-            }?;
+            let Limit { number, unit } = term.limit;
+            write!(formatter, "{separator}{}{sign}{number}{}", term.quantity.name(), unit.sign())?;
         }
         Ok(())
     }

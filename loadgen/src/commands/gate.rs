@@ -145,7 +145,11 @@ fn side(
     };
     let redis = redis.cloned();
     if let Some(line) = command {
-        let paths = Paths { websocket: arguments.ws_path.clone(), sse: arguments.sse_path.clone() };
+        let paths = Paths {
+            websocket: arguments.ws_path.clone(),
+            sse: arguments.sse_path.clone(),
+            ..Paths::default()
+        };
         let build = Build { name: line.clone(), program: line.clone(), ..Build::default() };
         let command = ServerCommand { line: line.clone(), paths };
         return Ok(Side { build, stack: StackPlan::Command { command, redis } });

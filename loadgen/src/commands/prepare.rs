@@ -8,8 +8,9 @@ use lastmile_processes::{ProcessError, find_redis_server};
 use lastmile_wire::channel::KNOWN_GAMES;
 use lastmile_wire::request::Topic;
 
+use crate::adapter::{Adapter, Publish};
 use crate::channels::Channel;
-use crate::feed::{Feed, FeedError};
+use crate::feed::{Feed, FeedError, HttpUrlError};
 use crate::message::{Game, MessageTemplate, PayloadTooSmall};
 use crate::observe::Observed;
 use crate::plan::{Case, Load, Plan, Share, interleave};
@@ -58,6 +59,30 @@ pub enum SetupError {
     /// What was named to publish to can't be used.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// A description lacks a protocol.
+    #[error(
+        "the description of {title} does not say where {variant} is found; add it to [paths], or leave {variant} out with --protocols"
+    )]
+    NotDescribed {
+        /// What the server is called.
+        title: String,
+        /// What was to be measured.
+        variant: Variant,
+    },
+    /// A server that has one stream for all games.
+    #[error(
+        "{title} has one stream for all games: the paths and the place to publish to of its description lack {{game}}; leave --games out"
+    )]
+    OneGame {
+        /// What the server is called.
+        title: String,
+    },
+    /// A description's place to publish to is none.
+    #[error("the description says to publish to what is none: {error}")]
+    Publish {
+        /// Why.
+        error: HttpUrlError,
+    },
     /// The process named can't be observed.
     #[error(
         "--target-pid {pid} can't be observed: {source}; name a running process of yours on this machine"
@@ -100,6 +125,9 @@ pub fn prepare(scenario: &Scenario, program: Option<&std::path::Path>) -> Result
     raise_descriptor_limit()?;
     let server = &scenario.server;
     let target = (!server.target.is_empty()).then(|| target(server)).transpose()?;
+    if let Some(adapter) = &server.adapter {
+        check_described(scenario, adapter)?;
+    }
     let plan = plan(scenario, target.as_ref())?;
     Limits::read().check(&plan)?;
     let stack = stack_plan(server, program, target, &plan)?;
@@ -122,8 +150,30 @@ pub fn prepare_plan(scenario: &Scenario) -> Result<Plan, SetupError> {
 fn target(server: &ServerSettings) -> Result<Target, TargetError> {
     let mut target = Target::from_urls(&server.target)?;
     target.redis.clone_from(&server.redis);
-    target.paths = Paths { websocket: server.ws_path.clone(), sse: server.sse_path.clone() };
+    target.paths = match &server.adapter {
+        Some(adapter) => adapter.paths.clone(),
+        None => Paths { websocket: server.ws_path.clone(), sse: server.sse_path.clone(), webtransport: None },
+    };
     Ok(target)
+}
+
+/// Whether a description says of everything that is to be measured where to find it.
+fn check_described(scenario: &Scenario, adapter: &Adapter) -> Result<(), SetupError> {
+    for matrix in &scenario.matrices {
+        let is_found = |variant: &&Variant| {
+            // What we start ourselves is reached without TLS.
+            let is_reached =
+                adapter.start.is_none() || !variant.is_encrypted() && variant.carrier() != Carrier::Tcp;
+            is_reached && adapter.serves(**variant)
+        };
+        if let Some(&variant) = matrix.protocols.iter().find(|variant| !is_found(variant)) {
+            return Err(SetupError::NotDescribed { title: adapter.title.clone(), variant });
+        }
+        if matrix.games != [1] && !adapter.tells_games_apart() {
+            return Err(SetupError::OneGame { title: adapter.title.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// The plan of a scenario. A case that several matrices have is measured once.
@@ -208,7 +258,20 @@ fn stack_plan(
     target: Option<Target>,
     plan: &Plan,
 ) -> Result<StackPlan, SetupError> {
-    let redis = server.redis.clone().map(Feed::Redis);
+    if let Some(adapter) = server.adapter.as_ref().filter(|adapter| adapter.start.is_some()) {
+        if server.redis.is_none() && matches!(adapter.publish, Publish::Redis(_)) {
+            find_redis_server()?;
+        }
+        return Ok(StackPlan::Described { adapter: adapter.clone(), redis: server.redis.clone() });
+    }
+    let described = match (server.adapter.as_deref(), &target) {
+        (Some(Adapter { publish: Publish::Http(url), .. }), Some(Target { http: Some(http), .. })) => {
+            let url = url.replace("{address}", &http.host).parse();
+            Some(Feed::Http(url.map_err(|error| SetupError::Publish { error })?))
+        }
+        _ => None,
+    };
+    let redis = described.or_else(|| server.redis.clone().map(Feed::Redis));
     let feed = redis.or_else(|| server.publish_http.clone().map(Feed::Http));
     if let Some(feed) = &feed {
         feed.open()?;
@@ -224,7 +287,12 @@ fn stack_plan(
             for variant in variants(plan) {
                 target.probe(variant, &plan.cases[0].load.channels[0])?;
             }
-            Ok(StackPlan::Foreign { target: Box::new(target), feed, pid: server.target_pid })
+            Ok(StackPlan::Foreign {
+                target: Box::new(target),
+                feed,
+                pid: server.target_pid,
+                adapter: server.adapter.clone(),
+            })
         }
         _ => {
             if server.redis.is_none() {
@@ -248,6 +316,14 @@ pub fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
             "started by a command, a fresh process for every slice".to_owned(),
             redis.as_ref().map_or_else(|| "private, on TCP".to_owned(), ToString::to_string),
         ),
+        StackPlan::Described { adapter, redis } => (
+            format!("{}, a fresh process for every slice", adapter.title),
+            match (&adapter.publish, redis) {
+                (Publish::Http(url), _) => format!("none; published by POST to {url}"),
+                (Publish::Redis(_), Some(url)) => url.to_string(),
+                (Publish::Redis(_), None) => "private, on a Unix socket".to_owned(),
+            },
+        ),
         StackPlan::Foreign { target, feed: Feed::Redis(redis), .. } => (describe(target), redis.to_string()),
         StackPlan::Foreign { target, feed: Feed::Http(url), .. } => {
             (describe(target), format!("none; published by POST to {url}"))
@@ -256,7 +332,7 @@ pub fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
     let guard = match stack {
         StackPlan::Private { .. } => "off: no tokens, no limits (--limits off)",
         StackPlan::Command { .. } => "as the command has it",
-        StackPlan::Foreign { .. } => "as the target has it",
+        StackPlan::Foreign { .. } | StackPlan::Described { .. } => "as the target has it",
     };
     let differing = |of: &dyn Fn(&Case) -> String| {
         let mut all: Vec<String> = Vec::new();
@@ -273,6 +349,7 @@ pub fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
         ("subscription", differing(&|case| case.load.topic())),
         ("payload", differing(&|case| format!("{} bytes", case.load.payload_bytes))),
         ("arrivals", differing(&|case| arrivals(&case.load))),
+        ("identifiers", identifiers(stack)),
         ("slices", slices(plan)),
         ("tls", names(plan, "on for", "off for", Variant::is_encrypted)),
         ("security", guard.to_owned()),
@@ -286,6 +363,17 @@ pub fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
     ];
     let said = pairs.into_iter().filter(|(_, value)| !value.is_empty());
     said.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// How messages are known that are not known by all of their bytes.
+fn identifiers(stack: &StackPlan) -> String {
+    let adapter = match stack {
+        StackPlan::Described { adapter, .. } => Some(adapter),
+        StackPlan::Foreign { adapter, .. } => adapter.as_ref(),
+        StackPlan::Private { .. } | StackPlan::Command { .. } => None,
+    };
+    let place = adapter.and_then(|adapter| adapter.id.as_ref());
+    place.map_or_else(String::new, |place| format!("read from {place}; the bytes are not compared"))
 }
 
 /// Which protocols have something and which don't.

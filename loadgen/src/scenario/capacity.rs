@@ -72,7 +72,7 @@ impl CapacitySettings {
         let bounds = Bounds {
             from: self.from.unwrap_or(100.0),
             to: self.to.unwrap_or(100_000.0),
-            tolerance: self.tolerance.unwrap_or(0.05),
+            tolerance: self.tolerance.unwrap_or(5.0) / 100.0,
             confirmations: self.confirm.unwrap_or(2),
         };
         if bounds.from > bounds.to {
@@ -99,7 +99,7 @@ impl CapacitySettings {
             objective: Some(wanted.objective.clone()),
             from: Some(from),
             to: Some(to),
-            tolerance: Some(tolerance),
+            tolerance: Some(tolerance * 100.0),
             confirm: Some(confirmations),
         }
     }
@@ -129,7 +129,7 @@ impl CapacitySettings {
             ("objective", self.objective.as_ref().map(|objective| objective.to_string().into())),
             ("from", self.from.map(|rate| json!(rate))),
             ("to", self.to.map(|rate| json!(rate))),
-            ("tolerance", self.tolerance.map(|part| format!("{}%", part * 100.0).into())),
+            ("tolerance", self.tolerance.map(|percent| format!("{percent}%").into())),
             ("confirm", self.confirm.map(|count| json!(count))),
         ];
         table.extend(values.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
@@ -137,12 +137,11 @@ impl CapacitySettings {
     }
 }
 
-/// Understands a tolerance.
+/// Understands a tolerance, in percent.
 fn parse_tolerance(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
     match percent {
-        // Divided rather than multiplied: 5 / 100 is the same number as 0.05.
-        Some(percent) if (0.1..=100.0).contains(&percent) => Ok(percent / 100.0),
+        Some(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
         _ => Err("give a part from 0.1% to 100%, such as 5%".to_owned()),
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use lastmile_reports::store::{self, StoreError};
 use lastmile_wire::request::Topic;
 
+use crate::adapter::Adapter;
 use crate::environment::cores;
 use crate::gate::settings::GateSettings;
 use crate::plan::Instruments;
@@ -158,6 +159,14 @@ pub enum ScenarioError {
         /// What the system said.
         source: io::Error,
     },
+    /// The description of a target can't be read.
+    #[error("--target {} can't be read: {source}; name a description such as scenarios/targets/ws.toml, or http://HOST:PORT", path.display())]
+    Description {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// It has a mistake.
     #[error(transparent)]
     Mistake(#[from] Mistake),
@@ -205,9 +214,10 @@ impl Scenario {
         run: &RunSettings,
         server: &ServerSettings,
     ) -> Result<Self, ScenarioError> {
+        let server = &server.clone().read_adapter(Path::new(""))?;
         let (path, text) = match source {
             Source::Flags => {
-                let draft = Draft::default().above(defaults);
+                let draft = Draft::default().above(&of_adapter(defaults, server.adapter.as_deref()));
                 return draft.finish(load, run, server).map_err(ScenarioError::from);
             }
             Source::File(path) => {
@@ -216,7 +226,14 @@ impl Scenario {
             }
             Source::Result(path) => (format!("the plan in {}", path.display()), plan_of_result(path)?),
         };
-        let draft = Draft::read(&path, &text)?.above(defaults);
+        let folder = match source {
+            Source::File(path) => path.parent().unwrap_or(Path::new("")),
+            _ => Path::new(""),
+        };
+        let draft = Draft::read(&path, &text)?.with_adapter(folder)?;
+        let adapter = server.adapter.as_deref().or(draft.adapter());
+        let defaults = of_adapter(defaults, adapter);
+        let draft = draft.above(&defaults);
         draft.finish(load, run, server).map_err(|problem| {
             // The file may be at fault by itself: then it is told where.
             let alone =
@@ -246,6 +263,12 @@ fn plan_of_result(path: &Path) -> Result<String, ScenarioError> {
     let no_plan = || ScenarioError::NoPlan { path: path.to_owned(), command: result.command.clone() };
     let plan = result.plan.as_ref().ok_or_else(no_plan)?;
     toml::to_string(plan).map_err(|_| no_plan())
+}
+
+/// What is measured of a described server, unless told otherwise, are the protocols of its description.
+fn of_adapter(defaults: &LoadSettings, adapter: Option<&Adapter>) -> LoadSettings {
+    let protocols = adapter.map(Adapter::variants);
+    LoadSettings { protocols, ..LoadSettings::default() }.over(defaults)
 }
 
 /// Threads that drive subscribers, unless told otherwise.

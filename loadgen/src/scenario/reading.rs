@@ -1,5 +1,7 @@
 //! Scenario files: which keys there are, and what their values may be.
 
+use std::path::Path;
+
 use clap::ValueEnum;
 use lastmile_reports::gate::Threshold;
 
@@ -12,7 +14,8 @@ use super::values::{
     BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, RATE, SEED, SLICES, THREADS,
     parse_arrivals, parse_duration, parse_encoding, parse_name, parse_path, parse_switch, parse_timestamps,
 };
-use super::{Problem, Scenario, default_threads};
+use super::{Problem, Scenario, ScenarioError, default_threads};
+use crate::adapter::Adapter;
 use crate::plan::Instruments;
 
 /// Keys of what is measured: at the top for all matrices, or in one of them.
@@ -43,6 +46,7 @@ const TITLE: &str = "title";
 const MATRIX: &str = "matrix";
 const CAPACITY: &str = "capacity";
 const GATE: &str = "gate";
+const ADAPTER: &str = "adapter";
 
 /// Pairs of keys that exclude each other, within a matrix or at the top.
 const EXCLUSIVE: [(&str, &str); 5] = [
@@ -74,7 +78,8 @@ impl Draft {
         let document = Document { path, text };
         let parsed = document.parse()?;
         let table = document.table(parsed.get_ref());
-        let known = [&[TITLE, MATRIX, CAPACITY, GATE], &LOAD_KEYS[..], &RUN_KEYS, &SERVER_KEYS].concat();
+        let known =
+            [&[TITLE, MATRIX, CAPACITY, GATE, ADAPTER], &LOAD_KEYS[..], &RUN_KEYS, &SERVER_KEYS].concat();
         table.check_keys(&known)?;
         let matrices = table.optional(MATRIX, |matrices| {
             matrices.elements()?.iter().map(|matrix| read_matrix(matrix.table()?)).collect()
@@ -84,12 +89,30 @@ impl Draft {
             top: read_load(table)?,
             matrices: matrices?.unwrap_or_default(),
             run: read_run(table)?,
-            server: read_server(table)?,
+            server: ServerSettings {
+                adapter: table
+                    .optional(ADAPTER, |entry| Adapter::read_kept(&document, entry.table()?))?
+                    .map(Box::new),
+                ..read_server(table)?
+            },
             capacity: table
                 .optional(CAPACITY, |entry| CapacitySettings::read(entry.table()?))?
                 .unwrap_or_default(),
             gate: table.optional(GATE, |entry| read_gate(entry.table()?))?.unwrap_or_default(),
         })
+    }
+
+    /// The same with the description read that its target names, looked for in `folder`.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where it can't be read or has a mistake.
+    pub fn with_adapter(self, folder: &Path) -> Result<Self, ScenarioError> {
+        Ok(Self { server: self.server.read_adapter(folder)?, ..self })
+    }
+
+    /// The description of a target.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.server.adapter.as_deref()
     }
 
     /// The same above other defaults.
@@ -218,6 +241,7 @@ fn read_server(table: Table<'_>) -> Result<ServerSettings, Mistake> {
         sse_path: table.optional("sse-path", |entry| entry.parsed(parse_path))?,
         publish_http: table.optional("publish-http", |entry| entry.parsed(str::parse))?,
         target_pid: None,
+        adapter: None,
     })
 }
 

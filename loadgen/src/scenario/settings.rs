@@ -4,6 +4,8 @@
 // The doc comments of the flags are their help text, where Markdown would be read as it is written.
 #![allow(clippy::doc_markdown)]
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +16,8 @@ use super::values::{
     BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, SEED, SLICES, THREADS, parse_arrivals,
     parse_duration, parse_encoding, parse_name, parse_path, parse_rate, parse_switch, parse_timestamps,
 };
-use super::{Matrix, Pace, Problem};
+use super::{Matrix, Pace, Problem, ScenarioError};
+use crate::adapter::{Adapter, Publish};
 use crate::feed::HttpUrl;
 use crate::plan::Timestamps;
 use crate::redis::RedisUrl;
@@ -131,8 +134,9 @@ pub struct ServerSettings {
     pub redis: Option<RedisUrl>,
 
     /// A running server instead of one of ours: http://HOST:PORT for ws and sse, https://HOST:PORT for wss, sse-tls and
-    /// wt-*, tcp://HOST:PORT for tcp; give several for all. Needs --redis, the Redis that server reads from (or --publish-http)
-    #[arg(long, value_name = "URL")]
+    /// wt-*, tcp://HOST:PORT for tcp; give several for all. Needs --redis, the Redis that server reads from (or
+    /// --publish-http). Or a description of a server that is not of the contract: scenarios/targets/ws.toml
+    #[arg(long, value_name = "URL|FILE")]
     pub target: Vec<String>,
 
     /// Path of the target's WebSocket [default: /ws/ and the game, or /ws/type/ and the type]
@@ -150,6 +154,10 @@ pub struct ServerSettings {
     /// The target's process on this machine, whose processor time and memory are to be observed
     #[arg(long, value_name = "PID")]
     pub target_pid: Option<u32>,
+
+    /// The description that a target names, once it has been read.
+    #[arg(skip)]
+    pub adapter: Option<Box<Adapter>>,
 }
 
 impl RunSettings {
@@ -201,7 +209,33 @@ impl ServerSettings {
             sse_path: self.sse_path.or(below.sse_path),
             publish_http,
             target_pid: self.target_pid.or(below.target_pid),
+            adapter: self.adapter.or(below.adapter),
         }
+    }
+
+    /// Reads the description that one of the targets names: a `.toml` file, looked for in `folder`.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where it can't be read or has a mistake.
+    pub fn read_adapter(mut self, folder: &Path) -> Result<Self, ScenarioError> {
+        let is_description = |target: &String| {
+            !target.contains("://")
+                && Path::new(target).extension().is_some_and(|extension| extension == "toml")
+        };
+        let Some(place) = self.target.iter().position(is_description) else { return Ok(self) };
+        let path = folder.join(self.target.remove(place));
+        if let Some(other) = self.target.iter().find(|target| is_description(target)) {
+            let text =
+                format!("{} and {other}: only one description of a target can be used", path.display());
+            return Err(Problem { key: "target", text }.into());
+        }
+        let text = fs::read_to_string(&path);
+        let text = text.map_err(|source| ScenarioError::Description { path: path.clone(), source })?;
+        // What it names stays beside it, wherever a repetition is started from.
+        let beside = path.parent().map(|parent| parent.canonicalize().unwrap_or_else(|_| parent.to_owned()));
+        let adapter = Adapter::parse(&path.display().to_string(), &beside.unwrap_or_default(), &text)?;
+        self.adapter = Some(Box::new(adapter));
+        Ok(self)
     }
 
     /// The same, where it goes together.
@@ -210,6 +244,25 @@ impl ServerSettings {
     /// [`Problem`] where it does not.
     pub fn checked(self) -> Result<Self, Problem> {
         let problem = |key, text: &str| Err(Problem { key, text: text.to_owned() });
+        if let Some(adapter) = &self.adapter {
+            return match (&adapter.start, self.target.is_empty()) {
+                (Some(_), false) => problem(
+                    "target",
+                    "the description says how the server is started; leave its address away",
+                ),
+                (None, true) => problem(
+                    "target",
+                    "the description does not say how the server is started; say with --target http://HOST:PORT where it runs",
+                ),
+                _ if self.publish_http.is_some() || self.ws_path.is_some() || self.sse_path.is_some() => {
+                    problem("target", "the description says paths and how to publish; leave those flags away")
+                }
+                (None, false) if self.redis.is_none() && matches!(adapter.publish, Publish::Redis(_)) => {
+                    problem("target", "say with --redis which Redis the target reads from")
+                }
+                _ => Ok(self),
+            };
+        }
         if !self.target.is_empty() {
             return match (&self.redis, &self.publish_http) {
                 (None, None) => problem(

@@ -28,6 +28,7 @@ impl Scenario {
         say("ws-path", server.ws_path.clone().map(Value::from));
         say("sse-path", server.sse_path.clone().map(Value::from));
         say("publish-http", server.publish_http.as_ref().map(|url| url.to_string().into()));
+        say("adapter", server.adapter.as_ref().map(|adapter| adapter.to_json()));
         say("capacity", self.capacity.to_json());
         say("matrix", Some(self.matrices.iter().map(matrix).collect()));
         Value::Object(top)

@@ -5,15 +5,20 @@ pub mod program;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError, RedisOptions};
+use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError, RedisOptions, ScratchFolder};
+use lastmile_wire::channel::stream_channel;
 use serde::Deserialize;
 
+use crate::adapter::identity::IdPlace;
+use crate::adapter::launch::{LaunchError, Surroundings, launch};
+use crate::adapter::{Adapter, Publish};
 use crate::channels::Channel;
-use crate::feed::Feed;
+use crate::feed::{Feed, HttpUrlError};
 use crate::message::Game;
 use crate::observe::Observed;
 use crate::redis::{RedisUrl, RedisUrlError};
@@ -42,6 +47,18 @@ pub enum StackError {
     /// The games could not be handed to the server.
     #[error("the games of this run could not be handed to the server: {0}")]
     Games(io::Error),
+    /// A server that is not ours did not start.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Its address makes no URL to publish to.
+    #[error("the description says to publish to what is none: {0}")]
+    PublishUrl(HttpUrlError),
+    /// A description without a start was to be started; it is told before anything begins.
+    #[error("the description does not say how the server is started")]
+    NoStart,
+    /// A Redis that was neither named nor started.
+    #[error("there is no Redis to publish to")]
+    NoRedis,
     /// A private Redis has an address of another form than expected.
     #[error(transparent)]
     RedisUrl(#[from] RedisUrlError),
@@ -74,6 +91,15 @@ pub enum StackPlan {
         feed: Feed,
         /// Its process, where it runs on this machine and was named.
         pid: Option<u32>,
+        /// What it differs in from the contract.
+        adapter: Option<Box<Adapter>>,
+    },
+    /// A server that a description says how to start, fresh for each slice.
+    Described {
+        /// The description.
+        adapter: Box<Adapter>,
+        /// A Redis of someone else's; `None` for a private one where one is needed.
+        redis: Option<RedisUrl>,
     },
 }
 
@@ -96,12 +122,15 @@ impl StackPlan {
         channels: &[Channel],
     ) -> Result<Stack, StackError> {
         match self {
-            Self::Foreign { target, feed, pid } => Ok(Stack {
+            Self::Described { adapter, redis } => described(adapter, redis.as_ref(), processes),
+            Self::Foreign { target, feed, pid, adapter } => Ok(Stack {
                 target: target.as_ref().clone(),
                 feed: feed.clone(),
                 foreign_server: pid.map(Observed::process),
                 processes,
                 server_version: None,
+                channel: adapter.as_ref().map_or_else(contract_channel, |adapter| adapter.channel_template()),
+                id: adapter.as_ref().and_then(|adapter| adapter.id.clone()),
             }),
             Self::Command { command, redis } => {
                 let redis_url = match redis {
@@ -118,6 +147,8 @@ impl StackPlan {
                     foreign_server: None,
                     processes,
                     server_version: None,
+                    channel: contract_channel(),
+                    id: None,
                 })
             }
             Self::Private { program, redis, stages } => {
@@ -134,7 +165,8 @@ impl StackPlan {
                 }
                 target.redis = Some(redis_url.clone());
                 let feed = Feed::Redis(redis_url);
-                Ok(Stack { target, feed, foreign_server: None, processes, server_version })
+                let channel = contract_channel();
+                Ok(Stack { target, feed, foreign_server: None, processes, server_version, channel, id: None })
             }
         }
     }
@@ -153,6 +185,10 @@ pub struct Stack {
     pub processes: Arc<Processes>,
     /// What our server says of itself.
     pub server_version: Option<String>,
+    /// The channels in Redis, with `{game}` in the place of the game.
+    pub channel: String,
+    /// Where messages have their identifier that do not arrive as they were published.
+    pub id: Option<IdPlace>,
 }
 
 impl Stack {
@@ -162,11 +198,48 @@ impl Stack {
     }
 }
 
+/// Every game's channel as the contract has it.
+fn contract_channel() -> String {
+    stream_channel("{game}")
+}
+
+/// Starts the server of a description, and a Redis for it where it reads from one.
+fn described(
+    adapter: &Adapter,
+    redis: Option<&RedisUrl>,
+    processes: Arc<Processes>,
+) -> Result<Stack, StackError> {
+    let redis_url: Option<RedisUrl> = match (&adapter.publish, redis) {
+        (Publish::Http(_), _) => None,
+        (Publish::Redis(_), Some(url)) => Some(url.clone()),
+        (Publish::Redis(_), None) => Some(processes.start_redis(RedisOptions::default())?.parse()?),
+    };
+    let address = processes.start_described(adapter, redis_url.as_ref())?;
+    let feed = match (&adapter.publish, &redis_url) {
+        (Publish::Http(template), _) => {
+            let url = template.replace("{address}", &address.to_string());
+            Feed::Http(url.parse().map_err(StackError::PublishUrl)?)
+        }
+        (Publish::Redis(_), Some(url)) => Feed::Redis(url.clone()),
+        (Publish::Redis(_), None) => return Err(StackError::NoRedis),
+    };
+    let target = Target {
+        http: Some(HttpServer { address, host: address.to_string() }),
+        redis: redis_url,
+        paths: adapter.paths.clone(),
+        ..Target::default()
+    };
+    let (channel, id) = (adapter.channel_template(), adapter.id.clone());
+    Ok(Stack { target, feed, foreign_server: None, processes, server_version: None, channel, id })
+}
+
 /// Processes of our own. The server comes first, so that it ends before its Redis.
 #[derive(Debug, Default)]
 pub struct Processes {
     server: OnceLock<Child>,
     redis: Mutex<Option<PrivateRedis>>,
+    /// Files of a server that is not ours.
+    scratch: Mutex<Option<ScratchFolder>>,
 }
 
 impl Processes {
@@ -220,6 +293,21 @@ impl Processes {
         }
     }
 
+    /// Starts the server of a description; tells its address.
+    fn start_described(&self, adapter: &Adapter, redis: Option<&RedisUrl>) -> Result<SocketAddr, StackError> {
+        let Some(start) = &adapter.start else { return Err(StackError::NoStart) };
+        let url = redis.map(ToString::to_string);
+        let socket = url.as_deref().and_then(|url| url.strip_prefix("redis+unix://"));
+        let (child, starting) = {
+            let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+            let scratch = scratch.insert(ScratchFolder::new()?);
+            let surroundings = Surroundings { scratch, redis: url.as_deref(), redis_socket: socket };
+            launch(adapter, start, &surroundings)?
+        };
+        let server = self.server.get_or_init(|| child);
+        Ok(starting.await_ready(server)?)
+    }
+
     fn redis(&self) -> MutexGuard<'_, Option<PrivateRedis>> {
         self.redis.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,6 +336,7 @@ impl Processes {
             }
             drop(redis);
         }
+        drop(self.scratch.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// The server, to be observed.
