@@ -8,9 +8,10 @@ use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lastmile_benches::round::round;
 use lastmile_server::catalog::{Catalog, Subscription};
+use lastmile_server::guard::Guard;
 use lastmile_server::hub::Hub;
 use lastmile_server::metrics::Metrics;
-use lastmile_server::published::{Framing, Moment, Published};
+use lastmile_server::published::{Format, Framing, Moment, Published};
 use lastmile_server::shard::{QueueReader, Shard, ShardId, ShardInput, ShardSender, ShardSettings};
 use lastmile_wire::request::Topic;
 use tokio::runtime::{Builder, Runtime};
@@ -24,9 +25,12 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
+fn catalog() -> Catalog {
+    Catalog::new([("crash".to_owned(), "multiplier".to_owned())])
+}
+
 fn subscription() -> Subscription {
-    let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
-    catalog.resolve(&Topic::Game("crash".to_owned())).expect("the game is in the catalog")
+    catalog().resolve(&Topic::Game("crash".to_owned())).expect("the game is in the catalog")
 }
 
 fn published(subscription: &Subscription, count: u64) -> Vec<Arc<Published>> {
@@ -73,8 +77,10 @@ fn to_subscribers_in_memory(criterion: &mut Criterion) {
         let (runtime, local) = (runtime(), LocalSet::new());
         let (hub, mut readers) = local.block_on(&runtime, start(&subscription, subscribers));
         let rounds = published(&subscription, in_flight);
-        let expected_bytes: usize =
-            rounds.iter().map(|round| round.frame(Framing::SseEvent, Moment::Live).len()).sum();
+        let expected_bytes: usize = rounds
+            .iter()
+            .map(|round| round.frame(Format::plain(Framing::SseEvent), Moment::Live).len())
+            .sum();
         group.throughput(Throughput::Elements(subscribers as u64 * in_flight));
         let name = BenchmarkId::new(format!("{in_flight}_in_flight"), subscribers);
         group.bench_function(name, |bencher| {
@@ -99,15 +105,18 @@ fn to_subscribers_in_memory(criterion: &mut Criterion) {
 async fn start(subscription: &Subscription, subscribers: usize) -> (Hub, Vec<QueueReader>) {
     // Heartbeats would be bytes that nobody counts on.
     let hour = Duration::from_secs(3600);
-    let settings = ShardSettings { backlog_bytes: 1 << 20, heartbeat: hour, idle_limit: hour };
+    let metrics = Arc::new(Metrics::new(1));
+    let guard = Arc::new(Guard::open(Arc::clone(&metrics)));
+    let settings = ShardSettings { backlog_bytes: 1 << 20, heartbeat: hour, idle_limit: hour, guard };
     let (shard_sender, inbox) = ShardSender::channel();
     let hub = Hub::new(1, vec![shard_sender.clone()]);
-    let shard = Shard::new(ShardId(0), 1, settings, hub.clone(), Arc::new(Metrics::new(1)));
+    let shard = Shard::new(ShardId(0), Arc::new(catalog()), settings, hub.clone(), metrics);
     // A shard stays on its thread.
     tokio::task::spawn_local(shard.expect("a descriptor").run(inbox));
     let mut readers = Vec::with_capacity(subscribers);
     for _ in 0..subscribers {
-        let joined = QueueReader::join(&shard_sender, Framing::SseEvent, subscription.clone()).await;
+        let joined =
+            QueueReader::join(&shard_sender, Format::plain(Framing::SseEvent), subscription.clone()).await;
         readers.push(joined.expect("the shard is running"));
     }
     (hub, readers)

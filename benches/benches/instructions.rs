@@ -22,13 +22,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastmile_benches::round::round;
 use lastmile_server::catalog::{Catalog, Subscription};
-use lastmile_server::guard::{Guard, Transport};
-use lastmile_server::hub::Hub;
+use lastmile_server::guard::{Access, Guard, Transport};
+use lastmile_server::hub::{From, Hub};
 use lastmile_server::metrics::Metrics;
 use lastmile_server::protocol::StreamProtocol;
 use lastmile_server::protocol::sse::Sse;
 use lastmile_server::protocol::websocket::WebSocket;
-use lastmile_server::published::{Moment, Published};
+use lastmile_server::published::{Format, Moment, Published};
 use lastmile_server::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings, Socket, SocketJoin};
 use lastmile_wire::request::Topic;
 use tokio::runtime::Builder;
@@ -158,10 +158,13 @@ fn check(file: &str, counts: &BTreeMap<String, f64>) -> ExitCode {
     ExitCode::from(code)
 }
 
+fn catalog() -> Catalog {
+    Catalog::new([("crash".to_owned(), "multiplier".to_owned())])
+}
+
 /// Publishes so many rounds, some at a time, and has every subscriber read each.
 fn deliver(protocol: &'static dyn StreamProtocol, in_flight: u64, rounds: u64) {
-    let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
-    let subscription = catalog.resolve(&Topic::Game("crash".to_owned())).expect("the game is there");
+    let subscription = catalog().resolve(&Topic::Game("crash".to_owned())).expect("the game is there");
     let publish = |id| Arc::new(Published::new(subscription.games()[0], id, Bytes::from(round(id, 256)), 0));
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
@@ -170,7 +173,8 @@ fn deliver(protocol: &'static dyn StreamProtocol, in_flight: u64, rounds: u64) {
         for first in (0..rounds).step_by(in_flight as usize) {
             let batch: Vec<_> =
                 (first..first + in_flight).map(|number| publish(1_000_000_000 + number)).collect();
-            let bytes = batch.iter().map(|round| round.frame(protocol.framing(), Moment::Live).len()).sum();
+            let format = Format::plain(protocol.framing());
+            let bytes = batch.iter().map(|round| round.frame(format, Moment::Live).len()).sum();
             for round in &batch {
                 hub.publish(round);
             }
@@ -185,14 +189,20 @@ fn deliver(protocol: &'static dyn StreamProtocol, in_flight: u64, rounds: u64) {
 async fn attach(subscription: &Subscription, protocol: &'static dyn StreamProtocol) -> (Hub, Vec<TcpStream>) {
     // Heartbeats would be work that nobody counts on.
     let hour = Duration::from_secs(3600);
-    let settings = ShardSettings { backlog_bytes: 1 << 20, heartbeat: hour, idle_limit: hour };
+    let metrics = Arc::new(Metrics::new(1));
+    let guard = Arc::new(Guard::open(Arc::clone(&metrics)));
+    let settings = ShardSettings {
+        backlog_bytes: 1 << 20,
+        heartbeat: hour,
+        idle_limit: hour,
+        guard: Arc::clone(&guard),
+    };
     let (sender, inbox) = ShardSender::channel();
     let hub = Hub::new(1, vec![sender.clone()]);
-    let shard = Shard::new(ShardId(0), 1, settings, hub.clone(), Arc::new(Metrics::new(1)));
+    let shard = Shard::new(ShardId(0), Arc::new(catalog()), settings, hub.clone(), metrics);
     tokio::task::spawn_local(shard.expect("a descriptor").run(inbox));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
-    let guard = Arc::new(Guard::open(Arc::new(Metrics::new(1))));
     let mut subscribers = Vec::with_capacity(SUBSCRIBERS);
     for _ in 0..SUBSCRIBERS {
         let mut subscriber = TcpStream::connect(address).expect("a connection");
@@ -201,8 +211,10 @@ async fn attach(subscription: &Subscription, protocol: &'static dyn StreamProtoc
         sender.tell(ShardInput::JoinSocket(Box::new(SocketJoin {
             socket: Socket::Plain(OwnedFd::from(socket)),
             protocol,
+            format: Format::plain(protocol.framing()),
+            access: Access::Granted,
             subscription: subscription.clone(),
-            since: None,
+            from: From::default(),
             head: Bytes::from_static(HEAD),
             early: Vec::new(),
             permit: guard.connect(Transport::Tcp, Ipv4Addr::LOCALHOST.into()).expect("a place"),

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lastmile_benches::round::round;
 use lastmile_server::catalog::Catalog;
-use lastmile_server::published::{Framing, Moment, Published};
+use lastmile_server::published::{Format, Framing, Moment, Published};
 use lastmile_wire::round::Round;
 
 /// Lengths of a round: the usual one, and a large one.
 const PAYLOADS_BYTES: [usize; 2] = [256, 16 * 1024];
 
 const FRAMINGS: [(&str, Framing); 5] = [
-    ("websocket_text", Framing::WebSocketText),
+    ("websocket_text", Framing::WebSocket),
     ("sse_event", Framing::SseEvent),
     ("length_prefixed", Framing::LengthPrefixed),
     ("uni_stream", Framing::UniStream),
@@ -46,7 +46,7 @@ fn encode(criterion: &mut Criterion) {
                 bencher.iter_batched(
                     || Published::new(game, 1_000_000_000, payload.clone(), 0),
                     |published| {
-                        black_box(published.frame(framing, Moment::Live).len());
+                        black_box(published.frame(Format::plain(framing), Moment::Live).len());
                         published
                     },
                     BatchSize::SmallInput,

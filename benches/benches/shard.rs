@@ -13,13 +13,13 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lastmile_benches::round::round;
 use lastmile_server::catalog::{Catalog, Subscription};
-use lastmile_server::guard::{Guard, Transport};
-use lastmile_server::hub::Hub;
+use lastmile_server::guard::{Access, Guard, Transport};
+use lastmile_server::hub::{From, Hub};
 use lastmile_server::metrics::Metrics;
 use lastmile_server::protocol::StreamProtocol;
 use lastmile_server::protocol::sse::Sse;
 use lastmile_server::protocol::websocket::WebSocket;
-use lastmile_server::published::{Moment, Published};
+use lastmile_server::published::{Format, Moment, Published};
 use lastmile_server::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings, Socket, SocketJoin};
 use lastmile_wire::request::Topic;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -46,9 +46,12 @@ impl Bench {
             runtime.block_on(async {
                 // Heartbeats would be bytes that nobody counts on.
                 let hour = Duration::from_secs(3600);
-                let settings = ShardSettings { backlog_bytes: 1 << 20, heartbeat: hour, idle_limit: hour };
                 let metrics = Arc::new(Metrics::new(1));
-                let shard = Shard::new(ShardId(0), 1, settings, hub_of_shard, metrics);
+                let guard = Arc::new(Guard::open(Arc::clone(&metrics)));
+                let settings =
+                    ShardSettings { backlog_bytes: 1 << 20, heartbeat: hour, idle_limit: hour, guard };
+                let catalog = Arc::new(catalog());
+                let shard = Shard::new(ShardId(0), catalog, settings, hub_of_shard, metrics);
                 shard.expect("a descriptor").run(inbox).await;
             });
         });
@@ -62,8 +65,10 @@ impl Bench {
             shard.tell(ShardInput::JoinSocket(Box::new(SocketJoin {
                 socket: Socket::Plain(OwnedFd::from(socket)),
                 protocol,
+                format: Format::plain(protocol.framing()),
+                access: Access::Granted,
                 subscription: subscription.clone(),
-                since: None,
+                from: From::default(),
                 head: Bytes::from_static(HEAD),
                 early: Vec::new(),
                 permit: guard.connect(Transport::Tcp, Ipv4Addr::LOCALHOST.into()).expect("a place"),
@@ -100,9 +105,13 @@ impl Drop for Bench {
     }
 }
 
+fn catalog() -> Catalog {
+    Catalog::new([("crash".to_owned(), "multiplier".to_owned())])
+}
+
 fn to_sockets(criterion: &mut Criterion) {
     raise_file_limit();
-    let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
+    let catalog = catalog();
     let subscription = catalog.resolve(&Topic::Game("crash".to_owned())).expect("the game is there");
     let mut group = criterion.benchmark_group("shard_to_sockets");
     // The protocol, its subscribers, and the rounds published at once.
@@ -121,7 +130,8 @@ fn to_sockets(criterion: &mut Criterion) {
             .map(|id| Published::new(subscription.games()[0], id, Bytes::from(round(id, 256)), 0))
             .map(Arc::new)
             .collect();
-        let frame = |round: &Arc<Published>| round.frame(protocol.framing(), Moment::Live).clone();
+        let frame =
+            |round: &Arc<Published>| round.frame(Format::plain(protocol.framing()), Moment::Live).clone();
         let frames: Vec<u8> = rounds.iter().flat_map(frame).collect();
         let mut buffer = vec![0; frames.len()];
         let mut bench = Bench::start(&subscription, protocol, subscribers);

@@ -40,5 +40,6 @@ pub mod stages;
 pub mod target;
 pub mod timetable;
 pub mod transport;
+pub mod unpack;
 pub mod variant;
 pub mod workers;

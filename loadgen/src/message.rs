@@ -4,9 +4,12 @@
 //! patched in place. The rest never changes, which makes the corruption check one comparison.
 
 use lastmile_wire::channel::{KNOWN_GAMES, KnownGame};
+use lastmile_wire::msgpack;
 use lastmile_wire::round::{Round, peek_round_id};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+use crate::variant::Encoding;
 
 /// Digits of every identifier. 15 digits stay below 2⁵³, the largest integer every JSON reader keeps exact.
 pub const ID_DIGITS: usize = 15;
@@ -19,6 +22,12 @@ const IDS_PER_SLICE: u64 = 100_000_000_000;
 const PREFIX: &[u8] = b"{\"round_id\":";
 /// Where the fixed part behind the identifier begins.
 const SUFFIX_AT: usize = PREFIX.len() + ID_DIGITS;
+
+/// Where the identifier stands in `MessagePack`: behind a map's head, the name of its first field, and the type of a
+/// number that needs eight bytes, as every one of [`ID_DIGITS`] digits does.
+const PACKED_ID_AT: usize = 1 + 1 + "round_id".len() + 1;
+const PACKED_ID_TYPE: u8 = 0xcf;
+const PACKED_SUFFIX_AT: usize = PACKED_ID_AT + size_of::<u64>();
 
 /// The first identifier of a slice, drawn from the run's seed.
 ///
@@ -80,6 +89,8 @@ pub enum Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageTemplate {
     bytes: Vec<u8>,
+    /// What arrives of it where that is not what was published: the same round in another encoding.
+    packed: Option<Vec<u8>>,
 }
 
 impl MessageTemplate {
@@ -98,7 +109,23 @@ impl MessageTemplate {
         let room = payload_bytes.checked_sub(minimum).ok_or(PayloadTooSmall { minimum })?;
         let bytes = round(game, finished_at, &extras(room, seed));
         debug_assert_eq!(bytes.len(), payload_bytes);
-        Ok(Self { bytes })
+        Ok(Self { bytes, packed: None })
+    }
+
+    /// The same where subscribers get it in this encoding.
+    #[must_use]
+    pub fn received_as(mut self, encoding: Encoding) -> Self {
+        self.packed = match encoding {
+            Encoding::Json => None,
+            Encoding::MessagePack => {
+                let round = Round::read(&self.bytes).expect("a template is a round");
+                let mut packed = Vec::new();
+                msgpack::append_round(&mut packed, &round);
+                debug_assert_eq!(packed[PACKED_ID_AT - 1], PACKED_ID_TYPE);
+                Some(packed)
+            }
+        };
+        self
     }
 
     /// The bytes, with the lowest identifier in place.
@@ -117,6 +144,9 @@ impl MessageTemplate {
     /// Tells whether a message is one of this template, byte for byte, and which.
     #[inline]
     pub fn identify(&self, message: &[u8]) -> Identity {
+        if let Some(packed) = &self.packed {
+            return identify_packed(packed, message);
+        }
         if message.len() == self.bytes.len()
             && message[..PREFIX.len()] == *PREFIX
             && message[SUFFIX_AT..] == self.bytes[SUFFIX_AT..]
@@ -126,6 +156,19 @@ impl MessageTemplate {
         }
         Identity::Different(peek_round_id(message))
     }
+}
+
+/// The same in `MessagePack`: the identifier is a number of eight bytes.
+#[inline]
+fn identify_packed(packed: &[u8], message: &[u8]) -> Identity {
+    if message.len() == packed.len()
+        && message[..PACKED_ID_AT] == packed[..PACKED_ID_AT]
+        && message[PACKED_SUFFIX_AT..] == packed[PACKED_SUFFIX_AT..]
+        && let Some(id) = message[PACKED_ID_AT..].first_chunk()
+    {
+        return Identity::Intact(u64::from_be_bytes(*id));
+    }
+    Identity::Different(msgpack::peek_round_id(message))
 }
 
 #[inline]
@@ -211,6 +254,31 @@ mod tests {
         let mut damaged = message;
         *damaged.last_mut().unwrap() = b'x';
         assert_eq!(template.identify(&damaged), Identity::Different(Some(LOWEST_ID)));
+    }
+
+    #[test]
+    fn in_another_encoding_any_other_byte_is_noticed_too() {
+        let template = MessageTemplate::new(&crash(), 256, WHEN, 1).unwrap();
+        let mut message = template.bytes().to_vec();
+        MessageTemplate::write_id(&mut message, 987_654_321_012_345);
+        let mut packed = Vec::new();
+        msgpack::append_round(&mut packed, &Round::parse(&message).unwrap());
+        let template = template.received_as(Encoding::MessagePack);
+        assert_eq!(template.identify(&packed), Identity::Intact(987_654_321_012_345));
+        for at in 0..packed.len() {
+            let mut damaged = packed.clone();
+            damaged[at] ^= 0x40;
+            let is_noticed = match template.identify(&damaged) {
+                // Another identifier is not damage that one could see: the ledger will not know it.
+                Identity::Intact(id) => {
+                    (PACKED_ID_AT..PACKED_SUFFIX_AT).contains(&at) && id != 987_654_321_012_345
+                }
+                Identity::Different(_) => true,
+            };
+            assert!(is_noticed, "byte {at} was changed and nobody noticed");
+        }
+        assert_eq!(template.identify(&packed[..200]), Identity::Different(Some(987_654_321_012_345)));
+        assert_eq!(template.identify(&message), Identity::Different(None), "not in the encoding asked for");
     }
 
     #[test]

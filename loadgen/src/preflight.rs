@@ -15,12 +15,6 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// Why a run can't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    /// A variant without a transport.
-    #[error("{variant} can't be measured by this version of lastmile; leave it out of --protocols")]
-    NotMeasurable {
-        /// What was asked for.
-        variant: Variant,
-    },
     /// More connections than descriptors.
     #[error(
         "{connections} connections need {needed} file descriptors, but a process may open at most {available}; \
@@ -84,9 +78,6 @@ impl Limits {
     /// # Errors
     /// [`PreflightError`] says what is missing.
     pub fn check(&self, plan: &Plan) -> Result<(), PreflightError> {
-        if let Some(variant) = variants(plan).into_iter().find(|variant| !variant.is_measurable()) {
-            return Err(PreflightError::NotMeasurable { variant });
-        }
         // With the kernel's timestamps a session of WebTransport has a socket, and two descriptors of it.
         let stamped = plan.instruments.timestamps == Timestamps::Kernel;
         let needs = |case: &Case| match case.variant.delivery() {

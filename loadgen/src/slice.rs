@@ -182,8 +182,11 @@ pub fn measure(
     let load = &request.case.load;
     let slice = request.slice;
     let now = time::OffsetDateTime::now_utc();
-    let template =
-        |channel: &Channel| MessageTemplate::new(&channel.game, load.payload_bytes, now, request.seed);
+    let encoding = request.case.variant.encoding();
+    let template = |channel: &Channel| {
+        MessageTemplate::new(&channel.game, load.payload_bytes, now, request.seed)
+            .map(|template| template.received_as(encoding))
+    };
     let templates: Arc<[_]> = load.channels.iter().map(template).collect::<Result<_, _>>()?;
     let shares = shares(request.threads, load.connections);
     let (table, in_flight) = match load.in_flight {

@@ -230,11 +230,6 @@ impl Variant {
         !matches!(self.carrier, Carrier::WebTransport(Delivery::Streams | Delivery::Datagram))
     }
 
-    /// Whether this program has a transport for it.
-    pub fn is_measurable(self) -> bool {
-        self.encoding == Encoding::Json && self.batch_ms == 0
-    }
-
     /// `path` with everything in its query that this variant asks of a server of the contract.
     pub fn target(self, path: &str) -> String {
         let mut target = path.to_owned();
@@ -413,6 +408,5 @@ mod tests {
         }
         let floors = Carrier::ALL.map(Variant::of).into_iter().filter(|variant| variant.is_floor());
         assert_eq!(floors.collect::<Vec<_>>(), [Variant::REDIS, Variant::TCP]);
-        assert!(Variant::DEFAULT.iter().all(|variant| variant.is_measurable()));
     }
 }

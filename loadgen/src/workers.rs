@@ -16,6 +16,7 @@ use crate::recorder::{Progress, Recorder, Recording};
 use crate::target::{Asked, Target};
 use crate::timetable::Timetable;
 use crate::transport::{AttachError, Pace, Stop};
+use crate::unpack::Unpacked;
 use crate::variant::Variant;
 
 /// What workers do.
@@ -43,6 +44,23 @@ pub struct Work {
     pub in_flight: Option<Arc<InFlight>>,
     /// Where messages have their identifier that do not arrive as they were published.
     pub id: Option<IdPlace>,
+}
+
+/// Drives a worker's share of subscribers. What is received one by one, as it was published, goes straight to the
+/// recorder.
+fn drive(
+    target: &Target,
+    variant: Variant,
+    asked: Asked<'_>,
+    pace: Pace,
+    stop: &Stop,
+    recorder: Recorder,
+) -> Result<Recorder, AttachError> {
+    if Unpacked::<Recorder>::is_needed(variant) {
+        let unpacked = Unpacked::new(variant, recorder);
+        return target.drive(variant, asked, pace, stop, unpacked).map(Unpacked::into_inner);
+    }
+    target.drive(variant, asked, pace, stop, recorder)
 }
 
 /// How many workers drive so many subscribers.
@@ -108,7 +126,7 @@ impl Workers {
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
             let thread = thread::Builder::new().name(format!("subscribers {number}")).spawn(move || {
                 let asked = Asked { channels: &work.channels, turns, subscribers: share };
-                work.target.drive(work.variant, asked, pace, &stop, recorder)
+                drive(&work.target, work.variant, asked, pace, &stop, recorder)
             })?;
             workers.threads.push(thread);
             workers.progress.push(progress);

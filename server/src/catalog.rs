@@ -20,10 +20,32 @@ impl GameIndex {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subscription(Arc<[GameIndex]>);
 
+/// What a client wants to be different.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// To get these, too.
+    Add(Vec<GameIndex>),
+    /// To get these no more.
+    Remove(Vec<GameIndex>),
+}
+
 impl Subscription {
     /// The games.
     pub fn games(&self) -> &[GameIndex] {
         &self.0
+    }
+
+    /// The games after a change.
+    #[must_use]
+    pub fn changed(&self, change: &Change) -> Self {
+        let mut games = self.0.to_vec();
+        match change {
+            Change::Add(more) => games.extend_from_slice(more),
+            Change::Remove(gone) => games.retain(|game| !gone.contains(game)),
+        }
+        games.sort_unstable();
+        games.dedup();
+        Self(games.into())
     }
 }
 
@@ -66,6 +88,11 @@ impl Catalog {
         self.slugs.iter().enumerate().map(|(index, slug)| (GameIndex(index as u32), slug.as_str()))
     }
 
+    /// The slug of a game of this catalog.
+    pub fn slug(&self, game: GameIndex) -> &str {
+        &self.slugs[game.index()]
+    }
+
     /// The game of a slug.
     pub fn game(&self, slug: &str) -> Option<GameIndex> {
         self.by_slug.get(slug).map(|subscription| subscription.0[0])
@@ -97,5 +124,10 @@ mod tests {
         assert_eq!(games(Topic::Game("multiplier".into())), None);
         assert_eq!(games(Topic::Type("crash".into())), None);
         assert_eq!(catalog.game("aviator"), Some(GameIndex(2)));
+        assert_eq!(catalog.slug(GameIndex(2)), "aviator");
+        let color = catalog.resolve(&Topic::Type("color".into())).unwrap();
+        let both = color.changed(&Change::Add(vec![GameIndex(2), GameIndex(1), GameIndex(2)]));
+        assert_eq!(both.games(), [GameIndex(1), GameIndex(2)]);
+        assert_eq!(both.changed(&Change::Remove(vec![GameIndex(0), GameIndex(2)])), color);
     }
 }

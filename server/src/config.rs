@@ -14,6 +14,7 @@ use crate::guard::GuardFlags;
 /// Redis Pub/Sub fan-out over WebSocket, Server-Sent Events and WebTransport.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "lastmile-server", version)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Config {
     /// Address for HTTP/1.1 and HTTP/2: WebSocket, SSE, REST, pages. Port 0: the kernel chooses
     #[arg(long, env = "LASTMILE_LISTEN", default_value = "127.0.0.1:3000")]
@@ -39,6 +40,10 @@ pub struct Config {
     /// Games to add to the database where they are missing: a JSON array of {"id", "slug", "name", "type"}
     #[arg(long, env = "LASTMILE_GAMES", value_name = "FILE")]
     pub games: Option<PathBuf>,
+
+    /// Write every round to the database; without, whoever publishes does
+    #[arg(long, env = "LASTMILE_PERSIST")]
+    pub persist: bool,
 
     /// Certificate chain in PEM form, for WSS, HTTPS, HTTP/2 and WebTransport
     #[arg(long, env = "LASTMILE_TLS_CERT", requires = "tls_key", conflicts_with = "tls")]

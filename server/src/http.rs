@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -29,10 +30,13 @@ use tower::ServiceExt;
 use tracing::debug;
 
 use crate::catalog::Catalog;
+use crate::clock;
 use crate::connect::{Connection, MAX_HEAD_BYTES, Refusal, Visitor};
 use crate::guard::{Client, Guard, Peer, Permit, Transport, refuse};
+use crate::hub::From;
+use crate::past::Past;
 use crate::protocol;
-use crate::published::Framing;
+use crate::published::{Format, Framing};
 use crate::shard::{QueueReader, ShardSender};
 
 /// Time that answers and goodbyes have to leave when the server stops.
@@ -59,7 +63,7 @@ pub struct HttpService {
 pub struct ConnectionLimits {
     /// For its first request to be complete.
     pub handshake: Duration,
-    /// To answer that it is still there.
+    /// To answer that it is still there, and to take or ask for something.
     pub idle: Duration,
 }
 
@@ -96,15 +100,16 @@ impl HttpService {
         let io = TokioIo::new(tokio::io::join(std::io::Cursor::new(received).chain(reader), writer));
         let Visitor { peer, permit } = visitor;
         let asked = Arc::new(AtomicBool::new(false));
+        let progress = Progress::default();
         let service = {
-            let asked = Arc::clone(&asked);
-            TowerToHyperService::new(self.router.clone().map_request(
-                move |mut request: Request<Incoming>| {
-                    asked.store(true, Relaxed);
-                    request.extensions_mut().insert(Peer(peer));
-                    request
-                },
-            ))
+            let (asked, on_request, on_frame) = (Arc::clone(&asked), progress.clone(), progress.clone());
+            let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+                asked.store(true, Relaxed);
+                on_request.note();
+                request.extensions_mut().insert(Peer(peer));
+                request
+            });
+            TowerToHyperService::new(router.map_response(move |response: Response| on_frame.watch(response)))
         };
         let mut stop = self.stop.clone();
         let open = self.open.clone();
@@ -130,6 +135,11 @@ impl HttpService {
             let served = tokio::select! {
                 served = &mut connection => Ok(served),
                 () = in_time => return,
+                () = progress.ceased_for(limits.idle) => {
+                    // A client that takes nothing does not hear it; one that only has nothing to ask for does.
+                    connection.as_mut().graceful_shutdown();
+                    tokio::time::timeout(GOODBYE_LIMIT, connection).await
+                }
                 () = stopped(&mut stop) => {
                     // What was handed over a moment ago has come with a request.
                     if !asked.load(Relaxed) {
@@ -151,6 +161,45 @@ impl HttpService {
     }
 }
 
+/// When a client last asked for something or took something. Of a stream's body HTTP/2 asks for a piece only when its
+/// client has room for it, so one that does not read stands still here, whatever its library answers to pings.
+#[derive(Debug, Clone)]
+struct Progress(Arc<AtomicU64>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(clock::now_ns())))
+    }
+}
+
+impl Progress {
+    fn note(&self) {
+        self.0.store(clock::now_ns(), Relaxed);
+    }
+
+    /// A response whose body notes when it is taken.
+    fn watch(&self, response: Response) -> Response {
+        let progress = self.clone();
+        response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                progress.note();
+                frame
+            }))
+        })
+    }
+
+    /// Resolves when there has been none for so long.
+    async fn ceased_for(&self, limit: Duration) {
+        loop {
+            let still = Duration::from_nanos(clock::now_ns().saturating_sub(self.0.load(Relaxed)));
+            match limit.checked_sub(still) {
+                None | Some(Duration::ZERO) => return,
+                Some(left) => tokio::time::sleep(left).await,
+            }
+        }
+    }
+}
+
 /// Resolves when the server stops; what `wait_for` gives can't be held in a task that may change threads.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the server is gone altogether.
@@ -161,6 +210,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 #[derive(Debug)]
 pub struct SharedStreams {
     catalog: Arc<Catalog>,
+    past: Arc<Past>,
     shards: Vec<ShardSender>,
     next_shard: AtomicUsize,
     heartbeat: Duration,
@@ -171,11 +221,12 @@ impl SharedStreams {
     /// Streams of the catalog's games, spread over the shards.
     pub fn new(
         catalog: Arc<Catalog>,
+        past: Arc<Past>,
         shards: Vec<ShardSender>,
         heartbeat: Duration,
         guard: Arc<Guard>,
     ) -> Self {
-        Self { catalog, shards, next_shard: AtomicUsize::new(0), heartbeat, guard }
+        Self { catalog, past, shards, next_shard: AtomicUsize::new(0), heartbeat, guard }
     }
 
     /// The routes of the streams.
@@ -199,7 +250,9 @@ impl SharedStreams {
         let since = protocol::sse::since(last_event_id, request.since)?;
         let permit = self.guard.connect(Transport::Shared, client)?;
         let shard = &self.shards[self.next_shard.fetch_add(1, Relaxed) % self.shards.len()];
-        let reader = QueueReader::resume(shard, Framing::SseEvent, subscription, since)
+        let format = Format::requested(Framing::SseEvent, &request);
+        let from = From { since, older: self.past.of(&subscription, since).await };
+        let reader = QueueReader::resume(shard, format, subscription, from)
             .await
             .ok_or_else(Refusal::shutting_down)?;
         Ok(Reading { reader: Some(reader), heartbeat: self.heartbeat, _permit: permit })

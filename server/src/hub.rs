@@ -8,10 +8,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::catalog::{GameIndex, Subscription};
+use crate::catalog::{Change, GameIndex, Subscription};
 use crate::published::Published;
-use crate::replay::{self, ReplayLimits, Ring};
-use crate::shard::{MemberKey, ShardId, ShardInput, ShardSender};
+use crate::replay::{self, Older, ReplayLimits, Ring};
+use crate::shard::{MemberKey, Reply, ShardId, ShardInput, ShardSender};
 
 /// See the module's documentation. Clones are the same hub.
 ///
@@ -77,6 +77,8 @@ impl Hub {
         let game = round.game().index();
         if places.latest[game].is_none() {
             places.keep(&round);
+            // What was published until this server hears is not known.
+            places.rings[game].interrupt();
             places.latest[game] = Some(Latest { round, stored: true });
         }
     }
@@ -87,17 +89,29 @@ impl Hub {
     }
 
     /// A shard's newcomer wants to attach: with the latest rounds, or with what came after the round it had last.
-    pub fn attach(&self, shard: ShardId, member: MemberKey, subscription: &Subscription, since: Option<u64>) {
+    pub fn attach(&self, shard: ShardId, member: MemberKey, subscription: &Subscription, from: &From) {
         let places = self.places();
         let games = subscription.games().iter();
-        let latest = match since {
+        let latest = match from.since {
             None => games.filter_map(|game| places.latest(*game)).collect(),
-            Some(since) => {
-                let rings: Vec<_> = games.map(|game| (*game, &places.rings[game.index()])).collect();
-                replay::replay(&rings, since)
-            }
+            Some(since) => replay::replay(&places.rings_of(subscription), since, &from.older),
         };
         places.shards[shard.index()].tell(ShardInput::Attached { member, latest });
+    }
+
+    /// The games of which not everything behind a round is kept: see [`replay::forgotten_since`].
+    pub fn forgotten_since(&self, subscription: &Subscription, since: u64) -> Vec<(GameIndex, u64)> {
+        replay::forgotten_since(&self.places().rings_of(subscription), since)
+    }
+
+    /// A shard's member wants other games: the change takes place where the answer stands in the shard's queue.
+    pub fn change(&self, shard: ShardId, member: MemberKey, change: Change, reply: Reply) {
+        let places = self.places();
+        let latest = match &change {
+            Change::Add(games) => games.iter().filter_map(|game| places.latest(*game)).collect(),
+            Change::Remove(_) => Vec::new(),
+        };
+        places.shards[shard.index()].tell(ShardInput::Changed { member, change, latest, reply });
     }
 
     /// The latest round of a game.
@@ -111,7 +125,20 @@ impl Hub {
     }
 }
 
+/// Where a newcomer begins.
+#[derive(Debug, Default)]
+pub struct From {
+    /// What its client had last; without, it gets the latest rounds.
+    pub since: Option<u64>,
+    /// What the hub has forgotten of what came after.
+    pub older: Vec<Older>,
+}
+
 impl Places {
+    fn rings_of(&self, subscription: &Subscription) -> Vec<(GameIndex, &Ring)> {
+        subscription.games().iter().map(|game| (*game, &self.rings[game.index()])).collect()
+    }
+
     fn keep(&mut self, round: &Published) {
         self.place += 1;
         self.rings[round.game().index()].push(self.place, round, self.limits);

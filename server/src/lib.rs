@@ -21,6 +21,8 @@ mod http;
 pub mod hub;
 mod ingest;
 pub mod metrics;
+pub mod past;
+pub mod persist;
 pub mod protocol;
 pub mod published;
 pub mod replay;

@@ -144,11 +144,28 @@ impl RefusedMetrics {
     }
 }
 
+/// What becomes of rounds that are to be stored.
+#[derive(Debug, Default)]
+pub struct PersistMetrics {
+    /// Waiting for the database now.
+    pub queued: Gauge,
+    /// Stored.
+    pub written: Counter,
+    /// Stored already by someone else.
+    pub known: Counter,
+    /// Not stored, for there was no room to wait for the database.
+    pub dropped: Counter,
+    /// Not stored, for the database has no such game.
+    pub refused: Counter,
+}
+
 /// All counters of a server.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Those of ingest.
     pub ingest: IngestMetrics,
+    /// Those of `--persist`.
+    pub persist: PersistMetrics,
     /// Handshakes that were refused or never finished.
     pub handshakes_failed: Counter,
     /// Clients the guard refused.
@@ -232,6 +249,7 @@ impl Metrics {
             "reason",
             closed,
         );
+        self.render_persist(&mut out);
         self.render_ingest_to_written(&mut out);
         out
     }
@@ -266,6 +284,16 @@ impl Metrics {
         let help = "Clients refused by the guard: connections, requests and commands, by reason.";
         let refused = Refused::ALL.map(|reason| (reason.label(), self.refused.get(reason)));
         family(out, "lastmile_refused_total", "counter", help, "reason", refused);
+    }
+
+    fn render_persist(&self, out: &mut String) {
+        let PersistMetrics { queued, written, known, dropped, refused } = &self.persist;
+        let help = "Rounds that wait for the database.";
+        single(out, "lastmile_persist_queued", "gauge", help, queued.get());
+        let outcomes = [("written", written), ("known", known), ("dropped", dropped), ("refused", refused)]
+            .map(|(outcome, counter)| (outcome, counter.get()));
+        let help = "Rounds to be stored, by outcome.";
+        family(out, "lastmile_persist_rounds_total", "counter", help, "outcome", outcomes);
     }
 
     fn render_ingest_to_written(&self, out: &mut String) {

@@ -75,15 +75,43 @@ impl Ring {
     }
 }
 
-/// What follows the round `since` in these games, in the order of publishing; where something is missing, a gap's
-/// notice stands in its place.
-pub fn replay(rings: &[(GameIndex, &Ring)], since: u64) -> Vec<Arc<Published>> {
+/// Rounds of a game that a ring has forgotten, from elsewhere.
+#[derive(Debug)]
+pub struct Older {
+    /// The game.
+    pub game: GameIndex,
+    /// The rounds, oldest first.
+    pub rounds: Vec<Arc<Published>>,
+    /// Nothing is missing between the round asked from and the first of these.
+    pub is_whole: bool,
+}
+
+/// The games of which not everything behind the round `since` is kept, each with a round that is still kept and up to
+/// which older ones are wanted: not the first, which may be forgotten until they are there.
+pub fn forgotten_since(rings: &[(GameIndex, &Ring)], since: u64) -> Vec<(GameIndex, u64)> {
+    let found = rings.iter().find_map(|(_, ring)| ring.place_of(since));
+    let is_cut = |ring: &Ring| match found {
+        Some(place) => ring.forgotten.is_some_and(|forgotten| forgotten > place),
+        None => ring.kept.front().is_some_and(|first| first.round_id > since),
+    };
+    let middle = |ring: &Ring| Some(ring.kept.get(ring.kept.len() / 2)?.round_id);
+    rings
+        .iter()
+        .filter(|(_, ring)| is_cut(ring))
+        .filter_map(|(game, ring)| middle(ring).map(|to| (*game, to)))
+        .collect()
+}
+
+/// What follows the round `since` in these games, in the order of publishing; where something is missing that is not
+/// among `older` either, a gap's notice stands in its place.
+pub fn replay(rings: &[(GameIndex, &Ring)], since: u64, older: &[Older]) -> Vec<Arc<Published>> {
     let found = rings.iter().find_map(|(_, ring)| ring.place_of(since));
     // A round that is not kept was published before all that is, or elsewhere: then identifiers, which rise,
     // tell what is new.
     let is_new = |kept: &Kept| found.map_or(kept.round_id > since, |place| kept.place > place);
     let is_ahead = !rings.iter().any(|(_, ring)| ring.kept.iter().any(is_new)) && found.is_none();
     let mut replayed: Vec<(u64, Arc<Published>)> = Vec::new();
+    let mut past: Vec<(u64, Arc<Published>)> = Vec::new();
     for &(game, ring) in rings {
         let mut last_id = since;
         // Whoever is ahead of everything kept gets the latest rounds, and is told that they do not follow.
@@ -96,7 +124,26 @@ pub fn replay(rings: &[(GameIndex, &Ring)], since: u64) -> Vec<Arc<Published>> {
                     Some(place) => ring.forgotten.is_some_and(|forgotten| forgotten > place),
                     None => is_ahead || index == 0,
                 };
-            if is_cut || kept.follows_interruption {
+            let mut is_missing = is_cut || kept.follows_interruption;
+            if is_cut && let Some(older) = older.iter().find(|older| older.game == game) {
+                let before = older.rounds.partition_point(|round| round.round_id() < kept.round_id);
+                let mut is_whole = older.is_whole;
+                for round in &older.rounds[..before] {
+                    if !is_whole {
+                        past.push((
+                            round.round_id(),
+                            Arc::new(Published::gap(game, last_id, round.round_id())),
+                        ));
+                        is_whole = true;
+                    }
+                    past.push((round.round_id(), Arc::clone(round)));
+                    last_id = round.round_id();
+                }
+                // Both know the round where they meet, so nothing lies in between.
+                let meets = older.rounds.get(before).is_some_and(|round| round.round_id() == kept.round_id);
+                is_missing = !(meets && is_whole) || kept.follows_interruption;
+            }
+            if is_missing {
                 let notice = Published::gap(game, last_id, kept.round_id);
                 replayed.push((kept.place, Arc::new(notice)));
             }
@@ -106,8 +153,9 @@ pub fn replay(rings: &[(GameIndex, &Ring)], since: u64) -> Vec<Arc<Published>> {
         }
     }
     // Stable: a notice stays before the round it belongs to.
+    past.sort_by_key(|(round_id, _)| *round_id);
     replayed.sort_by_key(|(place, _)| *place);
-    replayed.into_iter().map(|(_, round)| round).collect()
+    past.into_iter().chain(replayed).map(|(_, round)| round).collect()
 }
 
 #[cfg(test)]
@@ -134,7 +182,31 @@ mod tests {
     fn replayed(rings: &[&Ring], since: u64) -> Vec<String> {
         let rings: Vec<_> = games().into_iter().zip(rings.iter().copied()).collect();
         let text = |round: &Arc<Published>| String::from_utf8(round.payload().to_vec()).expect("text");
-        replay(&rings, since).iter().map(text).collect()
+        replay(&rings, since, &[]).iter().map(text).collect()
+    }
+
+    #[test]
+    fn what_a_ring_has_forgotten_comes_from_elsewhere_and_what_nobody_has_is_told() {
+        let [game, other] = games();
+        let published = |id: u64| Arc::new(Published::new(game, id, Bytes::from(id.to_string()), 0));
+        let ring = ring(2, &[(1, 1), (3, 3), (5, 5), (6, 6)]);
+        let empty = Ring::default();
+        let rings = [(game, &ring), (other, &empty)];
+        assert_eq!(forgotten_since(&rings, 1), [(game, 6)]);
+        assert_eq!(forgotten_since(&rings, 0), [(game, 6)]);
+        assert!(forgotten_since(&rings, 5).is_empty() && forgotten_since(&rings, 9).is_empty());
+        let with = |ids: &[u64], is_whole: bool| -> Vec<String> {
+            let older = Older { game, rounds: ids.iter().copied().map(published).collect(), is_whole };
+            let text = |round: &Arc<Published>| String::from_utf8(round.payload().to_vec()).expect("text");
+            replay(&rings, 1, &[older]).iter().map(text).collect()
+        };
+        let gap = |from: u64, to: u64| format!(r#"{{"gap":{{"from":{from},"to":{to}}}}}"#);
+        assert_eq!(with(&[3, 5, 6], true), ["3", "5", "6"]);
+        assert_eq!(with(&[5, 6], true), ["5", "6"], "nothing was between 1 and 5");
+        assert_eq!(with(&[3, 5, 6], false), [&gap(1, 3), "3", "5", "6"]);
+        assert_eq!(with(&[3], true), ["3", &gap(3, 5), "5", "6"], "it may not have 4 yet");
+        assert_eq!(with(&[5, 6], false), [&gap(1, 5), "5", "6"]);
+        assert_eq!(with(&[], true), [&gap(1, 5), "5", "6"]);
     }
 
     #[test]

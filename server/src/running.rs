@@ -23,6 +23,9 @@ use crate::store::Store;
 /// Time everyone has to end once the server was told to.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
 
+/// Time the database has to take what still waits for it then.
+const PERSIST_LIMIT: Duration = Duration::from_secs(2);
+
 /// Time those in the middle of their handshake have when a successor takes over.
 const HANDSHAKES_LIMIT: Duration = Duration::from_secs(1);
 
@@ -72,6 +75,8 @@ pub struct Handle {
     pub(crate) open_http: OpenConnections,
     pub(crate) control: Option<Runtime>,
     pub(crate) store: Store,
+    /// Ends when everything is written that was to be stored.
+    pub(crate) writer: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Handle {
@@ -243,13 +248,19 @@ impl Handle {
         if let Some(control) = self.control.take() {
             // Not by blocking on it: this may run inside another runtime, where that is forbidden.
             let (closed, is_closed) = std::sync::mpsc::channel();
-            let store = self.store.clone();
+            let (store, writer) = (self.store.clone(), self.writer.take());
+            let patience =
+                if writer.is_some() { PERSIST_LIMIT } else { Duration::ZERO } + Duration::from_millis(500);
             control.spawn(async move {
+                if let Some(writer) = writer {
+                    // What a database has not taken by then is lost.
+                    let _ = tokio::time::timeout(PERSIST_LIMIT, writer).await;
+                }
                 store.close().await;
                 // Nobody waits any more where this took too long.
                 let _ = closed.send(());
             });
-            let _ = is_closed.recv_timeout(Duration::from_millis(500));
+            let _ = is_closed.recv_timeout(patience);
             control.shutdown_timeout(Duration::from_millis(500));
         }
     }

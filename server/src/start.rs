@@ -24,6 +24,8 @@ use crate::http::{ConnectionLimits, HttpService, OpenConnections, SharedStreams}
 use crate::hub::Hub;
 use crate::ingest::{Ingest, IngestError};
 use crate::metrics::Metrics;
+use crate::past::Past;
+use crate::persist::Persist;
 use crate::protocol::webtransport::Sessions;
 use crate::published::Published;
 use crate::replay::ReplayLimits;
@@ -38,7 +40,6 @@ const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Time between two looks at whether an older server has given up its UDP port: short, since nobody answers meanwhile.
 const UDP_RETRY_INTERVAL: Duration = Duration::from_millis(2);
-
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -111,7 +112,7 @@ struct Source {
 #[derive(Clone)]
 struct Shared {
     settings: ShardSettings,
-    games: usize,
+    catalog: Arc<Catalog>,
     hub: Hub,
     entrance: Arc<Entrance>,
     certificate: Certificate,
@@ -247,41 +248,48 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let (leaving, left) = watch::channel(false);
         let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
-        let streams = SharedStreams::new(Arc::clone(&catalog), shards.clone(), heartbeat, Arc::clone(&guard));
+        let (runtime, games) = (control.handle().clone(), Arc::clone(&catalog));
+        let past = Arc::new(Past::new(runtime, store.clone(), games, hub.clone(), config.replay_bytes));
+        let (shared_past, shared_guard) = (Arc::clone(&past), Arc::clone(&guard));
+        let streams =
+            SharedStreams::new(Arc::clone(&catalog), shared_past, shards.clone(), heartbeat, shared_guard);
         let rest = RestState {
             webtransport_port: ports.webtransport.port(),
             ..rest_state(&store, &catalog, &hub, (&metrics, &guard), &certificate)
         };
         let router = router(streams, rest, &metrics, &guard);
         let idle_limit = Duration::from_secs_f64(config.idle_limit_s);
-        let limits = ConnectionLimits { handshake: guard.limits().handshake, idle: idle_limit };
+        // Heartbeats are what is taken of a stream on which nothing happens.
+        let idle = idle_limit.max(heartbeat * 3);
+        let limits = ConnectionLimits { handshake: guard.limits().handshake, idle };
         let open_http = OpenConnections::default();
+        let runtime = control.handle().clone();
+        let http = HttpService::new(runtime, router, stopping.clone(), open_http.clone(), limits);
         let entrance = Entrance {
             catalog: Arc::clone(&catalog),
             metrics: Arc::clone(&metrics),
             tls: config.has_tls().then(|| certificate.https()),
             guard: Arc::clone(&guard),
-            http: HttpService::new(
-                control.handle().clone(),
-                router,
-                stopping.clone(),
-                open_http.clone(),
-                limits,
-            ),
+            http,
+            past,
             idle_limit,
             being_answered: Arc::default(),
             underway: Arc::default(),
         };
         let underway = Arc::clone(&entrance.underway);
+        let (persist, writer) = config
+            .persist
+            .then(|| Persist::start(control.handle(), store.clone(), Arc::clone(&metrics), stopping.clone()))
+            .unzip();
         let (ready, subscribed) = oneshot::channel();
-        let source = Source {
-            ingest: Ingest::new(&config.redis, Arc::clone(&catalog), hub.clone(), Arc::clone(&metrics))?,
-            limit: config.startup_limit(),
-            ready,
-        };
+        let ingest =
+            Ingest::new(&config.redis, Arc::clone(&catalog), hub.clone(), persist, Arc::clone(&metrics))?;
+        let source = Source { ingest, limit: config.startup_limit(), ready };
+        let (backlog_bytes, shared_guard) = (config.backlog_bytes, Arc::clone(&guard));
+        let settings = ShardSettings { backlog_bytes, heartbeat, idle_limit, guard: shared_guard };
         let shared = Shared {
-            settings: ShardSettings { backlog_bytes: config.backlog_bytes, heartbeat, idle_limit },
-            games: catalog.len(),
+            settings,
+            catalog: Arc::clone(&catalog),
             hub,
             entrance: Arc::new(entrance),
             certificate: certificate.clone(),
@@ -309,6 +317,7 @@ impl Server {
             open_http,
             control: Some(control),
             store,
+            writer,
         };
         // From here on the handle's drop ends what has begun, should a later step fail.
         let openings = handle.spawn_shards(&ports, inboxes, &shared, source, &end)?;
@@ -473,7 +482,7 @@ fn spawn_shard(
 /// The life of a shard's thread.
 async fn run_shard(parts: ShardParts, common: Shared) -> io::Result<()> {
     let metrics = Arc::clone(&common.entrance.metrics);
-    let shard = Shard::new(parts.id, common.games, common.settings, common.hub, metrics)?;
+    let shard = Shard::new(parts.id, common.catalog, common.settings, common.hub, metrics)?;
     if let Some(source) = parts.source {
         tokio::spawn(source.ingest.run(source.limit, source.ready));
     }

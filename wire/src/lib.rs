@@ -4,8 +4,11 @@
 //! The server encodes with it, the load generator decodes with it, and a test of either can use the other
 //! half as its peer.
 
+pub mod batch;
 pub mod channel;
+pub mod command;
 pub mod http3;
+pub mod msgpack;
 pub mod request;
 pub mod resp;
 pub mod round;

@@ -49,6 +49,19 @@ impl Topic {
             Self::Type(name) => format!("/{}/type/{name}", protocol.name()),
         }
     }
+
+    /// Reads what stands behind a protocol's root, `crash` or `type/multiplier`; `None` where that is no topic.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_name = |name: &str| {
+            (1..=64).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        match text.strip_prefix("type/") {
+            Some(name) if is_name(name) => Some(Self::Type(name.to_owned())),
+            None if is_name(text) => Some(Self::Game(text.to_owned())),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Topic {
@@ -94,6 +107,40 @@ impl FromStr for Delivery {
     }
 }
 
+/// How a round is written: `?encoding=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Encoding {
+    /// As it was published.
+    #[default]
+    Json,
+    /// As [`crate::msgpack`]; on an event stream that in base64.
+    MessagePack,
+}
+
+impl Encoding {
+    /// All of them, in the order they are shown.
+    pub const ALL: [Self; 2] = [Self::Json, Self::MessagePack];
+
+    /// The value of `?encoding=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::MessagePack => "msgpack",
+        }
+    }
+}
+
+impl FromStr for Encoding {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|encoding| encoding.name() == text).ok_or(())
+    }
+}
+
+/// Longest time rounds are gathered for a subscriber: the highest `?batch_ms=`.
+pub const MAX_BATCH_MS: u8 = 100;
+
 /// A stream asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRequest {
@@ -103,6 +150,10 @@ pub struct StreamRequest {
     pub topic: Topic,
     /// How, on WebTransport.
     pub delivery: Delivery,
+    /// How rounds are written.
+    pub encoding: Encoding,
+    /// How long rounds are gathered into one message, in milliseconds; 0 for not at all.
+    pub batch_ms: u8,
     /// What the client had last: it gets what was published after this round.
     pub since: Option<u64>,
 }
@@ -141,16 +192,15 @@ impl StreamRequest {
     }
 
     fn parse_below(protocol: Protocol, rest: &str, query: &str) -> Result<Self, RequestError> {
-        let is_name = |name: &str| {
-            (1..=64).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        let topic = Topic::parse(rest).ok_or(RequestError::NoTopic { protocol: protocol.name() })?;
+        let mut request = Self {
+            protocol,
+            topic,
+            delivery: Delivery::default(),
+            encoding: Encoding::default(),
+            batch_ms: 0,
+            since: None,
         };
-        let topic = match rest.strip_prefix("type/") {
-            Some(name) if is_name(name) => Topic::Type(name.to_owned()),
-            None if is_name(rest) => Topic::Game(rest.to_owned()),
-            _ => return Err(RequestError::NoTopic { protocol: protocol.name() }),
-        };
-        let mut request = Self { protocol, topic, delivery: Delivery::default(), since: None };
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let refuse = |name, expected| {
                 Err(RequestError::Parameter { name, value: value.chars().take(32).collect(), expected })
@@ -164,8 +214,14 @@ impl StreamRequest {
                     Ok(round_id) => request.since = Some(round_id),
                     Err(_) => return refuse("since", "the round_id of the last round received"),
                 },
-                "encoding" if value != "json" => return refuse("encoding", "json"),
-                "batch_ms" if value != "0" => return refuse("batch_ms", "0"),
+                "encoding" => match value.parse() {
+                    Ok(encoding) => request.encoding = encoding,
+                    Err(()) => return refuse("encoding", "json or msgpack"),
+                },
+                "batch_ms" => match value.parse() {
+                    Ok(batch_ms @ 0..=MAX_BATCH_MS) => request.batch_ms = batch_ms,
+                    _ => return refuse("batch_ms", "whole milliseconds from 0 to 100"),
+                },
                 _ => {}
             }
         }
@@ -185,6 +241,10 @@ mod tests {
         assert_eq!(parse("/wt/wall-street?delivery=datagram").delivery, Delivery::Datagram);
         assert_eq!(parse("/wt/crash?token=x").delivery, Delivery::Stream);
         assert_eq!(parse("/wt/crash?delivery=streams&since=512").since, Some(512));
+        let variant = parse("/sse/crash?encoding=msgpack&batch_ms=100");
+        assert_eq!((variant.encoding, variant.batch_ms), (Encoding::MessagePack, 100));
+        let plain = parse("/sse/crash?encoding=json&batch_ms=0");
+        assert_eq!((plain.encoding, plain.batch_ms), (Encoding::Json, 0));
         for protocol in Protocol::ALL {
             for topic in [Topic::Game("crash".into()), Topic::Type("color".into())] {
                 let path = topic.path(protocol);
@@ -208,7 +268,10 @@ mod tests {
             StreamRequest::parse("/wt/crash?delivery=pigeon"),
             Some(Err(RequestError::Parameter { name: "delivery", .. }))
         ));
-        assert!(StreamRequest::parse("/ws/crash?encoding=msgpack").unwrap().is_err());
+        for query in ["encoding=xml", "encoding=", "batch_ms=101", "batch_ms=-1", "batch_ms=1.5", "batch_ms="]
+        {
+            assert!(StreamRequest::parse(&format!("/ws/crash?{query}")).unwrap().is_err(), "{query}");
+        }
         for since in ["", "-1", "x", "18446744073709551616"] {
             assert!(StreamRequest::parse(&format!("/ws/crash?since={since}")).unwrap().is_err(), "{since}");
         }

@@ -107,6 +107,14 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
+    /// Reads the fields of what has been validated, or written by [`Self::to_json`].
+    ///
+    /// # Errors
+    /// Where the bytes are not even of a round's form.
+    pub fn read(payload: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(payload)
+    }
+
     /// The bytes to publish.
     pub fn to_json(&self) -> Vec<u8> {
         // Serializing strings and integers into memory has no way to fail.

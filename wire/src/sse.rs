@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// `event:` of the round(s) a subscriber gets on connect.
 pub const EVENT_INITIAL: &str = "initial";
 /// `event:` of every later round.
@@ -25,6 +28,17 @@ pub fn append_event(out: &mut Vec<u8>, event: &str, id: Option<u64>, data: &[u8]
     out.extend_from_slice(b"\ndata: ");
     out.extend_from_slice(data);
     out.extend_from_slice(b"\n\n");
+}
+
+/// Bytes as `data:`, which can only be text.
+pub fn encode_binary(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The bytes of such data, in `out`, whose room is used again. Whether it is such data.
+pub fn decode_binary(data: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    STANDARD.decode_vec(data, out).is_ok()
 }
 
 /// A comment that keeps proxies and clients awake.
@@ -140,6 +154,18 @@ mod tests {
                 ("message".into(), None, owned("[1]")),
             ]
         );
+    }
+
+    #[test]
+    fn bytes_travel_as_text() {
+        let mut out = b"left over".to_vec();
+        for bytes in [&b""[..], b"\x87\xa8round_id\n\r\0", &[0xff; 1000]] {
+            let text = encode_binary(bytes);
+            assert!(!text.contains(['\n', '\r']));
+            assert!(decode_binary(text.as_bytes(), &mut out));
+            assert_eq!(out, bytes);
+        }
+        assert!(!decode_binary(b"{\"round_id\":1}", &mut out));
     }
 
     #[test]

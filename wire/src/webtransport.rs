@@ -49,6 +49,45 @@ pub fn datagram(session_id: u64, payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What a bidirectional stream of a session begins with (draft-ietf-webtrans-http3, section 4.3).
+const BIDI_STREAM_TYPE: u64 = 0x41;
+
+/// The beginning of a bidirectional stream of a session.
+pub fn bidi_stream(session_id: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(10);
+    append_varint(&mut out, BIDI_STREAM_TYPE);
+    append_varint(&mut out, session_id);
+    out
+}
+
+/// A stream that belongs to no session, or to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no stream of this session")]
+pub struct ForeignStream;
+
+/// How many bytes stand before the payload of a session's bidirectional stream; `None` where they have not all
+/// arrived.
+///
+/// # Errors
+/// [`ForeignStream`].
+pub fn bidi_stream_payload(bytes: &[u8], session_id: u64) -> Result<Option<usize>, ForeignStream> {
+    let Some((kind, at)) = read_varint(bytes) else { return Ok(None) };
+    if kind != BIDI_STREAM_TYPE {
+        return Err(ForeignStream);
+    }
+    match read_varint(&bytes[at..]) {
+        None => Ok(None),
+        Some((session, more)) if session == session_id => Ok(Some(at + more)),
+        Some(_) => Err(ForeignStream),
+    }
+}
+
+/// What a datagram of a session carries; `None` where it is none.
+pub fn datagram_payload(datagram: &[u8], session_id: u64) -> Option<&[u8]> {
+    let (quarter, at) = read_varint(datagram)?;
+    (quarter.checked_mul(4) == Some(session_id)).then(|| &datagram[at..])
+}
+
 /// Appends a round as it travels on a stream.
 pub fn append_message(out: &mut Vec<u8>, payload: &[u8]) {
     out.reserve(payload.len() + 8);
@@ -104,6 +143,23 @@ mod tests {
         assert_eq!(next_message(&bytes[..bytes.len() - 1], 100), Ok(None));
         assert_eq!(next_message(&bytes, 100), Ok(Some((&[7u8; 100][..], bytes.len()))));
         assert_eq!(next_message(&bytes[..2], 99), Err(MessageTooBig { length: 100, limit: 99 }));
+    }
+
+    #[test]
+    fn what_belongs_to_a_session_is_told_from_what_does_not() {
+        for session in [0, 4, 256, 1 << 40] {
+            let mut stream = bidi_stream(session);
+            for cut in 0..stream.len() {
+                assert_eq!(bidi_stream_payload(&stream[..cut], session), Ok(None));
+            }
+            let length = stream.len();
+            stream.extend_from_slice(b"more");
+            assert_eq!(bidi_stream_payload(&stream, session), Ok(Some(length)));
+            assert_eq!(bidi_stream_payload(&stream, session + 4), Err(ForeignStream));
+            assert_eq!(datagram_payload(&datagram(session, b"x"), session), Some(&b"x"[..]));
+            assert_eq!(datagram_payload(&datagram(session, b"x"), session + 4), None);
+        }
+        assert_eq!(bidi_stream_payload(b"\x01", 0), Err(ForeignStream), "a request's HEADERS");
     }
 
     proptest::proptest! {

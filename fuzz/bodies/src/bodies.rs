@@ -12,9 +12,11 @@ use lastmile_server::guard::{
     query_token,
 };
 use lastmile_server::protocol::websocket::handshake;
-use lastmile_wire::request::StreamRequest;
+use lastmile_wire::command::{self, Command};
+use lastmile_wire::request::{Encoding, StreamRequest, Topic};
 use lastmile_wire::round::{Round, peek_round_id};
 use lastmile_wire::websocket::{Masking, MessageError, MessageReader};
+use lastmile_wire::{batch, msgpack};
 use lastmile_wire::{http3 as h3, resp as redis, sse as events, websocket as ws, webtransport as wt};
 
 use crate::Random;
@@ -31,9 +33,75 @@ pub fn round(input: &[u8]) {
     if input.starts_with(b"{\"round_id\":") {
         assert_eq!(peeked, Some(round.round_id), "the identifier without parsing");
     }
+    let mut packed = Vec::new();
+    msgpack::append_round(&mut packed, &round);
+    assert_eq!(msgpack::value_length(&packed), Some(packed.len()));
+    assert_eq!(msgpack::peek_round_id(&packed), Some(round.round_id));
     let written = round.to_json();
     assert_eq!(Round::parse(&written).expect("what is written is a round"), round);
     assert_eq!(peek_round_id(&written), Some(round.round_id));
+}
+
+/// Several rounds in one message, in both encodings, as a client takes them apart.
+pub fn batch(input: &[u8]) {
+    type Split = fn(&[u8], &mut dyn FnMut(&[u8])) -> Result<(), batch::NotABatch>;
+    let splits: [(Split, bool); 2] = [
+        (|message, on| batch::split_json(message, on), true),
+        (|message, on| batch::split_msgpack(message, on), false),
+    ];
+    for (split, is_json) in splits {
+        let mut elements: Vec<Vec<u8>> = Vec::new();
+        if split(input, &mut |element| elements.push(element.to_vec())).is_err() {
+            continue;
+        }
+        let mut again = Vec::new();
+        let slices = elements.iter().map(Vec::as_slice);
+        if is_json {
+            batch::append_json(&mut again, slices);
+        } else {
+            batch::append_msgpack(&mut again, slices);
+            assert!(msgpack::value_length(&again) == Some(again.len()));
+        }
+        let mut back: Vec<Vec<u8>> = Vec::new();
+        split(&again, &mut |element| back.push(element.to_vec())).expect("what is joined is a batch");
+        assert!(back == elements, "what is joined is split again");
+    }
+    if let Some(length) = msgpack::value_length(input) {
+        assert!((1..=input.len()).contains(&length));
+        assert_eq!(
+            msgpack::value_length(&input[..length]),
+            Some(length),
+            "a value does not depend on what follows"
+        );
+        for cut in (0..length).step_by(1 + length / 100) {
+            assert_eq!(msgpack::value_length(&input[..cut]), None, "a value that ends twice");
+        }
+    }
+}
+
+/// What a client says on an open stream.
+pub fn command(input: &[u8]) {
+    let answer = match Command::parse(input) {
+        Ok(Command::Subscribe(topics) | Command::Unsubscribe(topics)) => {
+            assert!((1..=command::MAX_TOPICS).contains(&topics.len()));
+            command::subscribed(topics.iter().map(|topic| match topic {
+                Topic::Game(name) | Topic::Type(name) => name.as_str(),
+            }))
+        }
+        Ok(Command::Ping(number)) => {
+            let answer = command::pong(&number);
+            let again = answer.replacen("pong", "ping", 1);
+            assert_eq!(Command::parse(again.as_bytes()), Ok(Command::Ping(number)), "an echo");
+            answer
+        }
+        Ok(command @ Command::Auth(_)) => {
+            assert_eq!(format!("{command:?}"), "Auth(Token(…))");
+            command::authenticated()
+        }
+        Err(error) => command::error(&error.to_string()),
+    };
+    // The answer is as bounded as the command.
+    assert!(answer.len() <= command::MAX_COMMAND_BYTES + 64);
 }
 
 /// The target of a stream's request.
@@ -99,10 +167,12 @@ pub fn http_request(input: &[u8]) {
     let Parsed::Request(head, length) = RequestHead::parse(input) else { return };
     assert!(length <= input.len());
     assert!(head.target().is_ascii() || std::str::from_utf8(head.target().as_bytes()).is_ok());
-    if let Ok(answer) = handshake(&head) {
+    let Some(Ok(mut wanted)) = StreamRequest::parse("/ws/crash") else { panic!("a stream's path") };
+    if let Ok(answer) = handshake(&head, &mut wanted) {
         assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(b"\r\n\r\n"));
         // What a client sent must not begin a header of its own in the answer.
-        assert_eq!(answer.split(|&byte| byte == b'\n').count(), 6);
+        let lines = if wanted.encoding == Encoding::MessagePack { 7 } else { 6 };
+        assert_eq!(answer.split(|&byte| byte == b'\n').count(), lines);
     }
     let least = 1 + length / 100;
     for cut in (0..length).step_by(least) {
@@ -234,8 +304,10 @@ pub fn webtransport(input: &[u8]) {
     let (number, more) = wt::read_varint(&stream[at..]).expect("a session");
     assert_eq!((kind, number, &stream[at + more..]), (0x54, session, payload));
     let datagram = wt::datagram(session, payload);
-    let (quarter, at) = wt::read_varint(&datagram).expect("a session");
-    assert_eq!((quarter * 4, &datagram[at..]), (session, payload));
+    assert_eq!(wt::datagram_payload(&datagram, session), Some(payload));
+    is_read_alike(input, |bytes| {
+        wt::bidi_stream_payload(bytes, session).map(|used| used.map(|used| ((), used)))
+    });
 }
 
 /// Frames of HTTP/3.

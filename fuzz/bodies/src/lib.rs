@@ -42,7 +42,53 @@ const VARINTS: &[&[u8]] = &[
 ];
 
 /// All targets, by name.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
+    Target {
+        name: "batch",
+        body: bodies::batch,
+        tokens: &[
+            b"[",
+            b"]",
+            b",",
+            b"{",
+            b"}",
+            b"\"",
+            b"\\\"",
+            b"\\\\",
+            b"[{},{}]",
+            b"\x92\x01",
+            b"\x81\xa1a",
+            b"\xdc\x00\x02",
+            b"\xdd\xff\xff\xff\xff",
+            b"\xdf\xff\xff\xff\xff",
+            b"\xc6\xff\xff\xff\xff",
+            b"\xd8",
+            b"\xc1",
+            b"\x87\xa8round_id\xcf",
+        ],
+        executions: EXECUTIONS,
+    },
+    Target {
+        name: "command",
+        body: bodies::command,
+        tokens: &[
+            b"{\"subscribe\":[",
+            b"{\"unsubscribe\":[",
+            b"\"crash\"",
+            b"\"type/color\"",
+            b"]}",
+            b"{\"ping\":",
+            b"1e999",
+            b"-0.0",
+            b"18446744073709551616",
+            b"{\"auth\":\"",
+            b"\\u0000",
+            b"\xff",
+            b",",
+            b"[[[[",
+        ],
+        executions: EXECUTIONS,
+    },
     Target {
         name: "guard",
         body: bodies::guard,

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastmile_wire::request::{Protocol, StreamRequest};
+use lastmile_wire::request::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::{Connection, Entrance};
-use crate::guard::{Permit, Transport};
+use crate::guard::{Access, Permit, Transport};
 use crate::protocol::bare;
+use crate::published::{Format, Framing};
 use crate::shard::{ShardInput, ShardSender, SocketJoin};
 
 impl Entrance {
@@ -67,11 +68,19 @@ impl Entrance {
         };
         let early = received.split_off(length + 1);
         match self.resolve(String::from_utf8_lossy(&received).trim_end(), Protocol::Tcp) {
-            Ok((StreamRequest { since, .. }, subscription)) => {
-                let (socket, head) = (stream.into_socket()?, Bytes::from_static(bare::ATTACHED));
-                let join =
-                    SocketJoin { socket, protocol: &bare::Bare, subscription, since, head, early, permit };
-                shard.tell(ShardInput::JoinSocket(Box::new(join)));
+            Ok((wanted, subscription)) => {
+                let from = self.from(&subscription, wanted.since).await;
+                shard.tell(ShardInput::JoinSocket(Box::new(SocketJoin {
+                    socket: stream.into_socket()?,
+                    protocol: &bare::Bare,
+                    format: Format::requested(Framing::Bare, &wanted),
+                    access: Access::Granted,
+                    subscription,
+                    from,
+                    head: Bytes::from_static(bare::ATTACHED),
+                    early,
+                    permit,
+                })));
             }
             Err(refusal) => {
                 self.metrics.handshakes_failed.add(1);

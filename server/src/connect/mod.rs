@@ -36,8 +36,11 @@ use self::arrival::Spare;
 use crate::catalog::{Catalog, Subscription};
 use crate::guard::{ACCESS_LOG, Access, Asked, Credentials, Guard, Refused, RequestId, Transport};
 use crate::http::HttpService;
+use crate::hub::From;
 use crate::metrics::Metrics;
+use crate::past::Past;
 use crate::protocol::{StreamProtocol, sse, websocket};
+use crate::published::Format;
 use crate::shard::{ShardInput, ShardSender, Socket, SocketJoin};
 
 /// Largest request head accepted.
@@ -56,6 +59,8 @@ pub struct Entrance {
     pub guard: Arc<Guard>,
     /// Everything that is no stream.
     pub http: HttpService,
+    /// What clients have missed.
+    pub past: Arc<Past>,
     /// An unanswered peer is given up after this long.
     pub idle_limit: Duration,
     /// How many are just being told that there is no room for them.
@@ -81,6 +86,11 @@ impl Entrance {
         };
         let subscription = self.catalog.resolve(&request.topic).ok_or_else(Refusal::not_found)?;
         Ok((request, subscription))
+    }
+
+    /// Where a client begins that says what it had last.
+    pub async fn from(&self, subscription: &Subscription, since: Option<u64>) -> From {
+        From { since, older: self.past.of(subscription, since).await }
     }
 
     /// Accepts connections for a shard until this process leaves the port; those that wait in its queue then, too.
@@ -179,11 +189,22 @@ impl Entrance {
             };
             match decision {
                 None => self.http.serve(stream, received, visitor)?,
-                Some(Ok(Admission { protocol, subscription, since, head })) => {
+                Some(Ok(Admission { protocol, format, access, subscription, since, head })) => {
                     let early = received.split_off(head_bytes);
                     let socket = stream.into_socket()?;
                     let permit = visitor.permit;
-                    let join = SocketJoin { socket, protocol, subscription, since, head, early, permit };
+                    let from = self.from(&subscription, since).await;
+                    let join = SocketJoin {
+                        socket,
+                        protocol,
+                        format,
+                        access,
+                        subscription,
+                        from,
+                        head,
+                        early,
+                        permit,
+                    };
                     shard.tell(ShardInput::JoinSocket(Box::new(join)));
                 }
                 Some(Err(refusal)) => {
@@ -237,21 +258,26 @@ impl Entrance {
             authorization: request.header("authorization"),
             target: request.target(),
         })?;
-        if access == Access::AwaitsToken {
+        if access == Access::AwaitsToken && protocol != Protocol::WebSocket {
             return Err(self.guard.refuse(Refused::Token).into());
         }
-        let (StreamRequest { since, .. }, subscription) = self.resolve(request.target(), protocol)?;
+        let (mut wanted, subscription) = self.resolve(request.target(), protocol)?;
         let id = [("x-request-id", id.as_str())];
-        Ok(if protocol == Protocol::WebSocket {
-            let head = with_headers(&websocket::handshake(request)?, &id);
-            Admission { protocol: &websocket::WebSocket, subscription, since, head }
-        } else {
-            let since = sse::since(request.header("last-event-id"), since)?;
-            let head = with_headers(&sse::response_head(), &id);
-            let cross_origin = self.guard.cross_origin_headers(origin);
-            let head = cross_origin.map_or(head.clone(), |headers| with_headers(&head, &headers));
-            Admission { protocol: &sse::Sse, subscription, since, head }
-        })
+        let (protocol, since, head): (&'static dyn StreamProtocol, _, _) = match protocol {
+            Protocol::WebSocket => {
+                let head = with_headers(&websocket::handshake(request, &mut wanted)?, &id);
+                (&websocket::WebSocket, wanted.since, head)
+            }
+            _ => {
+                let since = sse::since(request.header("last-event-id"), wanted.since)?;
+                let head = with_headers(&sse::response_head(), &id);
+                let cross_origin = self.guard.cross_origin_headers(origin);
+                let head = cross_origin.map_or(head.clone(), |headers| with_headers(&head, &headers));
+                (&sse::Sse, since, head)
+            }
+        };
+        let format = Format::requested(protocol.framing(), &wanted);
+        Ok(Admission { protocol, format, access, subscription, since, head })
     }
 }
 
@@ -274,6 +300,8 @@ fn with_headers(head: &[u8], headers: &[(&str, &str)]) -> Bytes {
 /// What a stream's request gets.
 struct Admission {
     protocol: &'static dyn StreamProtocol,
+    format: Format,
+    access: Access,
     subscription: Subscription,
     since: Option<u64>,
     head: Bytes,

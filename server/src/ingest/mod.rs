@@ -18,6 +18,7 @@ use crate::catalog::{Catalog, GameIndex};
 use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::{Metrics, REASON_SLUG};
+use crate::persist::Persist;
 use crate::published::Published;
 
 /// A single attempt to connect, and to subscribe, takes at most this long.
@@ -61,6 +62,7 @@ pub struct Ingest {
     url: String,
     catalog: Arc<Catalog>,
     hub: Hub,
+    persist: Option<Persist>,
     metrics: Arc<Metrics>,
     last_logged: Option<Instant>,
 }
@@ -83,12 +85,13 @@ impl Ingest {
         url: &str,
         catalog: Arc<Catalog>,
         hub: Hub,
+        persist: Option<Persist>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, IngestError> {
         let shown = redis_address(url)?;
         let client =
             Client::open(url).map_err(|source| IngestError::Address { url: shown.clone(), source })?;
-        Ok(Self { client, url: shown, catalog, hub, metrics, last_logged: None })
+        Ok(Self { client, url: shown, catalog, hub, persist, metrics, last_logged: None })
     }
 
     /// Works for ever. `ready` is told when the subscription stands for the first time, or that it could not
@@ -170,7 +173,11 @@ impl Ingest {
                     stages.note_ingested(round_id, ingested_ns);
                 }
                 let round = Published::new(game, round_id, Bytes::copy_from_slice(payload), ingested_ns);
-                self.hub.publish(&Arc::new(round));
+                let round = Arc::new(round);
+                self.hub.publish(&round);
+                if let Some(persist) = &self.persist {
+                    persist.offer(&round);
+                }
             }
             Err(rejected) => {
                 let reason = match &rejected {

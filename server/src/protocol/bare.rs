@@ -5,7 +5,7 @@ use bytes::Bytes;
 use lastmile_wire::request::Protocol;
 use lastmile_wire::webtransport::read_varint;
 
-use super::{CloseReason, Conversation, StreamProtocol};
+use super::{CloseReason, Conversation, Said, StreamProtocol};
 use crate::connect::Refusal;
 use crate::published::Framing;
 
@@ -58,12 +58,16 @@ impl StreamProtocol for Bare {
         at.min(frames.len())
     }
 
+    fn answer(&self, _answer: &str) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// There is nothing to say.
     fn hear(
         &self,
         _conversation: &mut Conversation,
         bytes: &mut [u8],
-        _replies: &mut Vec<u8>,
+        _said: &mut Vec<Said>,
     ) -> Result<(), CloseReason> {
         if bytes.is_empty() { Ok(()) } else { Err(CloseReason::Policy) }
     }

@@ -7,6 +7,7 @@ pub mod sse;
 pub mod websocket;
 pub mod webtransport;
 
+use lastmile_wire::command::{Command, CommandError};
 use lastmile_wire::request::Protocol;
 use lastmile_wire::websocket::MessageReader;
 
@@ -33,11 +34,15 @@ pub enum CloseReason {
     ClientClosed,
     /// Its connection broke.
     PeerGone,
+    /// Its client said too much in a second.
+    CommandRate,
+    /// Its client did not say who it is.
+    Unauthorized,
 }
 
 impl CloseReason {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 11;
 
     /// All of them; the position is [`Self::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -50,6 +55,8 @@ impl CloseReason {
         Self::Idle,
         Self::ClientClosed,
         Self::PeerGone,
+        Self::CommandRate,
+        Self::Unauthorized,
     ];
 
     /// Position in [`Self::ALL`].
@@ -66,6 +73,8 @@ impl CloseReason {
             Self::InvalidText => "invalid_text",
             Self::TooBig => "too_big",
             Self::Policy => "policy",
+            Self::CommandRate => "command_rate",
+            Self::Unauthorized => "unauthorized",
             Self::Idle => "idle",
             Self::ClientClosed => "client_closed",
             Self::PeerGone => "peer_gone",
@@ -81,6 +90,8 @@ impl CloseReason {
             Self::InvalidText => "text is not UTF-8",
             Self::TooBig => "message too big",
             Self::Policy => "unexpected data",
+            Self::CommandRate => "too many commands",
+            Self::Unauthorized => "authentication required",
             Self::Idle => "silent for too long",
             Self::ClientClosed | Self::PeerGone => "",
         }
@@ -92,6 +103,15 @@ impl CloseReason {
 pub struct Conversation {
     reader: Option<Box<MessageReader>>,
     unasked_bytes: u32,
+}
+
+/// What a client said.
+#[derive(Debug)]
+pub enum Said {
+    /// Something the protocol answers by itself, with these bytes.
+    Answer(Vec<u8>),
+    /// A command, or what should have been one.
+    Command(Result<Command, CommandError>),
 }
 
 /// A protocol that is a stream of bytes on a socket.
@@ -117,14 +137,17 @@ pub trait StreamProtocol: std::fmt::Debug + Sync {
     /// Where the frame ends in which the byte at `sent` of `frames` lies.
     fn end_of_frame(&self, frames: &[u8], sent: usize) -> usize;
 
-    /// Takes what the client sent and appends what is to be answered.
+    /// An answer to a command, framed.
+    fn answer(&self, answer: &str) -> Vec<u8>;
+
+    /// Takes what the client sent, and appends what it said.
     ///
     /// # Errors
-    /// The reason to close the connection for.
+    /// The reason to close the connection for, once that has been dealt with.
     fn hear(
         &self,
         conversation: &mut Conversation,
         bytes: &mut [u8],
-        replies: &mut Vec<u8>,
+        said: &mut Vec<Said>,
     ) -> Result<(), CloseReason>;
 }

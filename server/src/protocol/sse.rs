@@ -5,7 +5,7 @@ use bytes::Bytes;
 use lastmile_wire::request::Protocol;
 use lastmile_wire::sse;
 
-use super::{CloseReason, Conversation, StreamProtocol};
+use super::{CloseReason, Conversation, Said, StreamProtocol};
 use crate::connect::Refusal;
 use crate::published::Framing;
 
@@ -76,11 +76,16 @@ impl StreamProtocol for Sse {
         sse::end_of_event(frames, sent)
     }
 
+    fn answer(&self, _answer: &str) -> Vec<u8> {
+        // A client of an event stream has no way to ask.
+        Vec::new()
+    }
+
     fn hear(
         &self,
         conversation: &mut Conversation,
         bytes: &mut [u8],
-        _replies: &mut Vec<u8>,
+        _said: &mut Vec<Said>,
     ) -> Result<(), CloseReason> {
         conversation.unasked_bytes = conversation.unasked_bytes.saturating_add(bytes.len() as u32);
         if conversation.unasked_bytes > MAX_UNASKED_BYTES { Err(CloseReason::Policy) } else { Ok(()) }

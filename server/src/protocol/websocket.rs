@@ -1,27 +1,29 @@
-//! WebSocket: text frames, one round a frame.
+//! WebSocket: one round a frame, or a batch; commands are text frames, and so are their answers.
 
 use bytes::Bytes;
-use lastmile_wire::request::Protocol;
+use lastmile_wire::command::{Command, CommandError, MAX_COMMAND_BYTES};
+use lastmile_wire::request::{Encoding, Protocol, StreamRequest};
 use lastmile_wire::websocket::{
     ClientEvent, CloseCode, MessageReader, Opcode, accept_key, append_frame, close_payload, end_of_frame,
 };
 
-use super::{CloseReason, Conversation, StreamProtocol};
+use super::{CloseReason, Conversation, Said, StreamProtocol};
 use crate::connect::{Refusal, RequestHead};
 use crate::published::Framing;
 
-/// Longest message a client may send.
-const MAX_CLIENT_MESSAGE_BYTES: usize = 4096;
+/// The subprotocol that asks for `MessagePack`, as `?encoding=msgpack` does.
+pub const SUBPROTOCOL_MSGPACK: &str = "lastmile.msgpack";
 
 /// The protocol's one instance.
 #[derive(Debug)]
 pub struct WebSocket;
 
-/// Answers an upgrade request: the head of the 101 response.
+/// Answers an upgrade request: the head of the 101 response. A subprotocol that is offered is chosen, and noted in
+/// what the client wants.
 ///
 /// # Errors
 /// [`Refusal`] where it is no WebSocket handshake of version 13.
-pub fn handshake(request: &RequestHead<'_>) -> Result<Bytes, Refusal> {
+pub fn handshake(request: &RequestHead<'_>, wanted: &mut StreamRequest) -> Result<Bytes, Refusal> {
     let upgrade = Refusal::upgrade_required();
     if !request.header_has_token("upgrade", "websocket") || !request.header_has_token("connection", "upgrade")
     {
@@ -32,9 +34,15 @@ pub fn handshake(request: &RequestHead<'_>) -> Result<Bytes, Refusal> {
     }
     let key = request.header("sec-websocket-key").filter(|key| key.len() == 24 && key.ends_with(b"=="));
     let key = key.ok_or_else(|| Refusal::bad_request("Sec-WebSocket-Key must be 16 bytes in base64"))?;
+    let subprotocol = if request.header_has_token("sec-websocket-protocol", SUBPROTOCOL_MSGPACK) {
+        wanted.encoding = Encoding::MessagePack;
+        format!("Sec-WebSocket-Protocol: {SUBPROTOCOL_MSGPACK}\r\n")
+    } else {
+        String::new()
+    };
     Ok(Bytes::from(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n\r\n",
+         Sec-WebSocket-Accept: {}\r\n{subprotocol}\r\n",
         accept_key(key)
     )))
 }
@@ -45,7 +53,7 @@ impl StreamProtocol for WebSocket {
     }
 
     fn framing(&self) -> Framing {
-        Framing::WebSocketText
+        Framing::WebSocket
     }
 
     fn heartbeat(&self, _unix_seconds: u64) -> Vec<u8> {
@@ -69,7 +77,7 @@ impl StreamProtocol for WebSocket {
             CloseReason::ProtocolError => CloseCode::ProtocolError,
             CloseReason::InvalidText => CloseCode::InvalidText,
             CloseReason::TooBig => CloseCode::TooBig,
-            CloseReason::Policy => CloseCode::Policy,
+            CloseReason::Policy | CloseReason::CommandRate | CloseReason::Unauthorized => CloseCode::Policy,
             CloseReason::ClientClosed | CloseReason::PeerGone => CloseCode::Normal,
         };
         let mut frame = Vec::new();
@@ -81,22 +89,35 @@ impl StreamProtocol for WebSocket {
         end_of_frame(frames, sent)
     }
 
+    fn answer(&self, answer: &str) -> Vec<u8> {
+        let mut frame = Vec::new();
+        append_frame(&mut frame, Opcode::Text, answer.as_bytes());
+        frame
+    }
+
     fn hear(
         &self,
         conversation: &mut Conversation,
         bytes: &mut [u8],
-        replies: &mut Vec<u8>,
+        said: &mut Vec<Said>,
     ) -> Result<(), CloseReason> {
         let reader =
-            conversation.reader.get_or_insert_with(|| Box::new(MessageReader::new(MAX_CLIENT_MESSAGE_BYTES)));
+            conversation.reader.get_or_insert_with(|| Box::new(MessageReader::new(MAX_COMMAND_BYTES)));
         let mut closed = false;
         let read = reader.read(bytes, |event| {
             match event {
-                ClientEvent::Ping(payload) => append_frame(replies, Opcode::Pong, payload),
-                ClientEvent::Pong => {}
-                ClientEvent::Text(_) | ClientEvent::Binary(_) => {
-                    append_frame(replies, Opcode::Text, br#"{"error":"unknown command"}"#);
+                ClientEvent::Ping(payload) => {
+                    // Pings that come together are answered together.
+                    if !matches!(said.last(), Some(Said::Answer(_))) {
+                        said.push(Said::Answer(Vec::new()));
+                    }
+                    if let Some(Said::Answer(bytes)) = said.last_mut() {
+                        append_frame(bytes, Opcode::Pong, payload);
+                    }
                 }
+                ClientEvent::Pong => {}
+                ClientEvent::Text(text) => said.push(Said::Command(Command::parse(text.as_bytes()))),
+                ClientEvent::Binary(_) => said.push(Said::Command(Err(CommandError::Binary))),
                 ClientEvent::Close(_) => closed = true,
             }
             !closed

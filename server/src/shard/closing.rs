@@ -31,7 +31,14 @@ impl Shard {
         match self.members.get(key).map(|member| &member.phase) {
             None | Some(Phase::Closing { .. }) => return,
             Some(Phase::Joining(_)) => return self.remove(key, reason),
-            Some(Phase::Live { .. }) if reason == CloseReason::PeerGone => return self.remove(key, reason),
+            Some(Phase::Unknown(_) | Phase::Live { .. }) if reason == CloseReason::PeerGone => {
+                return self.remove(key, reason);
+            }
+            Some(Phase::Unknown(_)) => {
+                if let Some(outlet) = self.socket_of(key) {
+                    outlet.prepare_goodbye(&ByteLog::default(), 0, reason);
+                }
+            }
             Some(Phase::Live { .. }) => self.leave_group(key, Some(reason)),
         }
         self.counters().closed(reason).add(1);
@@ -52,7 +59,7 @@ impl Shard {
     /// Sends what a closing member is still to get, and closes our side behind it.
     pub(super) fn write_goodbye(&mut self, key: MemberKey) {
         let Some(outlet) = self.socket_of(key) else { return };
-        match outlet.write(&ByteLog::default(), &mut 0) {
+        match outlet.write_own() {
             Err(reason) => self.remove(key, reason),
             Ok(Progress::Waiting) => self.set_watch_for_writing(key, true),
             Ok(Progress::Written) => {
@@ -81,6 +88,9 @@ impl Shard {
     /// Says goodbye to everyone, and takes no one any more. What was published before is written first, as far
     /// as the sockets take it.
     pub(super) fn stop(&mut self) {
+        for id in self.groups.ids() {
+            self.complete_batch(id);
+        }
         while !self.active.is_empty() {
             self.take_turn();
         }
@@ -91,10 +101,10 @@ impl Shard {
     }
 
     /// Takes a member out of its group; with a goodbye to come, the frame it has begun is kept for it.
-    fn leave_group(&mut self, key: MemberKey, goodbye: Option<CloseReason>) {
+    pub(super) fn leave_group(&mut self, key: MemberKey, goodbye: Option<CloseReason>) {
         let Some(member) = self.members.get(key) else { return };
         let Phase::Live { group: id, position } = member.phase else { return };
-        let framing = member.outlet.framing();
+        let framing = member.outlet.format().framing;
         let Some(group) = self.groups.get_mut(id) else { return };
         let moved = match &mut group.members {
             GroupMembers::Bytes(wheel) => {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::group::{GroupId, GroupKey, GroupMembers};
 use super::inbox::MemberKey;
 use super::member::{Outlet, Phase, Progress};
@@ -16,15 +14,15 @@ impl Shard {
     /// from here on. What the group has in its log now is older than the answer: a newcomer begins behind it.
     pub(super) fn attach(&mut self, key: MemberKey, latest: &[Arc<Published>]) {
         let Some(member) = self.members.get(key) else { return };
-        let (framing, kind) = (member.outlet.framing(), member.outlet.kind());
+        let (format, kind) = (member.outlet.format(), member.outlet.kind());
         let Phase::Joining(joining) = &mut member.phase else { return };
         let subscription = joining.subscription.clone();
         let head = std::mem::take(&mut joining.head);
         let mut early = std::mem::take(&mut joining.early);
+        let said = std::mem::take(&mut joining.said);
         let attached = joining.attached.take();
 
-        self.enter_group(key, GroupKey { subscription, framing, kind });
-        self.counters().protocol(protocol_of(framing)).connections.add(1);
+        self.enter_group(key, GroupKey { subscription, format, kind });
         if let Some(attached) = attached {
             // Whoever waited for this may have gone; its reader's drop tells us.
             let _ = attached.send(key);
@@ -35,11 +33,17 @@ impl Shard {
         if self.watch(key).is_err() {
             return self.remove(key, CloseReason::PeerGone);
         }
+        if let Err(reason) = self.take_said(key, said) {
+            return self.close(key, reason);
+        }
         self.hear_early(key, &mut early);
     }
 
-    fn enter_group(&mut self, key: MemberKey, group_key: GroupKey) {
+    pub(super) fn enter_group(&mut self, key: MemberKey, group_key: GroupKey) {
+        self.counters().protocol(protocol_of(group_key.format.framing)).connections.add(1);
         let id = self.groups.find(group_key);
+        // What has been gathered until now is older than the newcomer's answer from the hub.
+        self.complete_batch(id);
         let Some(group) = self.groups.get_mut(id) else { return };
         let position = match &mut group.members {
             GroupMembers::Bytes(wheel) => wheel.enter(key.slot),
@@ -51,13 +55,19 @@ impl Shard {
     }
 
     /// Sends the handshake's answer and the latest rounds in one write.
-    fn greet(&mut self, key: MemberKey, head: &Bytes, latest: &[Arc<Published>]) -> Result<(), CloseReason> {
+    pub(super) fn greet(
+        &mut self,
+        key: MemberKey,
+        head: &[u8],
+        latest: &[Arc<Published>],
+    ) -> Result<(), CloseReason> {
         let Some(member) = self.members.get(key) else { return Ok(()) };
-        let framing = member.outlet.framing();
-        let frames = published::join(latest, framing, Moment::Attach);
+        let format = member.outlet.format();
+        let latest = published::messages(latest, format);
+        let frames = published::join(&latest, format, Moment::Attach);
         match &mut member.outlet {
-            Outlet::Socket(_) => self.write_own(key, &[&head[..], &frames[..]].concat())?,
-            Outlet::Session(outlet) => outlet.set_first(latest),
+            Outlet::Socket(_) => self.write_own(key, &[head, &frames[..]].concat())?,
+            Outlet::Session(outlet) => outlet.add_first(&latest),
             Outlet::Queue(outlet, _) => {
                 outlet.limit_bytes = self.settings.backlog_bytes;
                 if !frames.is_empty() {
@@ -65,8 +75,8 @@ impl Shard {
                 }
             }
         }
-        let counters = self.counters().protocol(protocol_of(framing));
-        counters.deliveries.add(latest.iter().filter(|round| !round.is_gap()).count() as u64);
+        let counters = self.counters().protocol(protocol_of(format.framing));
+        counters.deliveries.add(latest.iter().map(|message| message.round_count() as u64).sum());
         counters.bytes.add(frames.len() as u64);
         Ok(())
     }
@@ -92,12 +102,39 @@ impl Shard {
         }
     }
 
+    /// Appends what a group has gathered.
+    pub(super) fn complete_batch(&mut self, id: GroupId) {
+        let limit_bytes = self.settings.backlog_bytes;
+        let Some(group) = self.groups.get_mut(id) else { return };
+        if !group.complete_batch() {
+            return;
+        }
+        let too_slow = match &mut group.members {
+            GroupMembers::Bytes(wheel) => wheel.too_slow(limit_bytes),
+            GroupMembers::Rounds(wheel) => wheel.too_slow(limit_bytes),
+        };
+        self.activate(id);
+        for slot in too_slow {
+            if let Some((key, _)) = self.members.in_slot(slot) {
+                self.close(key, CloseReason::TooSlow);
+            }
+        }
+    }
+
+    /// Appends every batch whose time is over.
+    pub(super) fn complete_due_batches(&mut self) {
+        let now = std::time::Instant::now();
+        while let Some(id) = self.groups.take_due(now) {
+            self.complete_batch(id);
+        }
+    }
+
     /// Gives the next group with work a turn.
     pub(super) fn take_turn(&mut self) {
         let Some(id) = self.active.pop_front() else { return };
         let Some(group) = self.groups.get_mut(id) else { return };
         group.is_active = false;
-        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.framing));
+        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.format.framing));
         let outcome = match &mut group.members {
             GroupMembers::Bytes(wheel) => wheel.turn(&mut self.members, metrics),
             GroupMembers::Rounds(wheel) => wheel.turn(&mut self.members, metrics),
@@ -142,7 +179,7 @@ impl Shard {
         let Some(member) = self.members.get(key) else { return Ok(()) };
         let Phase::Live { group: id, position } = member.phase else { return Ok(()) };
         let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
-        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.framing));
+        let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.format.framing));
         let progress = match &mut group.members {
             GroupMembers::Bytes(wheel) => wheel.write_to(position, &mut self.members, metrics),
             GroupMembers::Rounds(wheel) => wheel.write_to(position, &mut self.members, metrics),
@@ -156,14 +193,16 @@ impl Shard {
 mod tests {
     use std::time::Duration;
 
+    use bytes::Bytes;
     use lastmile_wire::request::Topic;
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
     use crate::catalog::{Catalog, Subscription};
+    use crate::guard::Guard;
     use crate::hub::Hub;
     use crate::metrics::Metrics;
-    use crate::published::Framing;
+    use crate::published::{Format, Framing};
     use crate::shard::{QueueReader, ShardId, ShardInput, ShardSender, ShardSettings};
 
     /// A shard that a test moves step by step.
@@ -178,10 +217,15 @@ mod tests {
         fn new() -> Self {
             let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
             let second = Duration::from_secs(1);
-            let settings = ShardSettings { backlog_bytes: 1000, heartbeat: second, idle_limit: second };
+            let guard = Arc::new(Guard::open(Arc::new(Metrics::new(1))));
+            let settings =
+                ShardSettings { backlog_bytes: 1000, heartbeat: second, idle_limit: second, guard };
             let (sender, inbox) = ShardSender::channel();
             let hub = Hub::new(1, vec![sender.clone()]);
-            let shard = Shard::new(ShardId(0), 1, settings, hub, Arc::new(Metrics::new(1))).expect("a shard");
+            let catalog = Arc::new(catalog);
+            let metrics = Arc::new(Metrics::new(1));
+            let shard = Shard::new(ShardId(0), Arc::clone(&catalog), settings, hub, metrics);
+            let shard = shard.expect("a shard");
             let subscription = catalog.resolve(&Topic::Game("crash".to_owned())).expect("the game");
             Self { shard, sender, inbox, subscription }
         }
@@ -204,7 +248,9 @@ mod tests {
         let mut bench = Bench::new();
         let join = |bench: &Bench| {
             let (sender, subscription) = (bench.sender.clone(), bench.subscription.clone());
-            tokio::spawn(async move { QueueReader::join(&sender, Framing::SseEvent, subscription).await })
+            tokio::spawn(async move {
+                QueueReader::join(&sender, Format::plain(Framing::SseEvent), subscription).await
+            })
         };
         let first = join(&bench);
         tokio::task::yield_now().await;
@@ -233,10 +279,9 @@ mod tests {
         let mut readers = Vec::new();
         for _ in 0..100 {
             let (sender, subscription) = (bench.sender.clone(), bench.subscription.clone());
-            let join =
-                tokio::spawn(
-                    async move { QueueReader::join(&sender, Framing::SseEvent, subscription).await },
-                );
+            let join = tokio::spawn(async move {
+                QueueReader::join(&sender, Format::plain(Framing::SseEvent), subscription).await
+            });
             tokio::task::yield_now().await;
             let answer = bench.ask();
             bench.shard.take(answer);

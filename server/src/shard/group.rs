@@ -1,14 +1,16 @@
-//! The groups of a shard: who gets which game, and how.
+//! The groups of a shard: who gets which games, and in what form.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::log::{ByteLog, RoundLog};
 use super::wheel::Wheel;
 use crate::catalog::Subscription;
-use crate::published::{Framing, Published};
+use crate::published::{Format, Gathering, Published};
 
 /// A group's place in [`Groups`].
 pub type GroupId = usize;
@@ -18,8 +20,8 @@ pub type GroupId = usize;
 pub struct GroupKey {
     /// The games they get.
     pub subscription: Subscription,
-    /// How their rounds are framed.
-    pub framing: Framing,
+    /// In what form.
+    pub format: Format,
     /// What they take.
     pub kind: GroupKind,
 }
@@ -33,7 +35,7 @@ pub enum GroupKind {
     Rounds,
 }
 
-/// Members with the same subscription, framing and kind.
+/// Members with the same subscription, format and kind.
 #[derive(Debug)]
 pub struct Group {
     /// What they have in common.
@@ -42,6 +44,9 @@ pub struct Group {
     pub is_active: bool,
     /// The members.
     pub members: GroupMembers,
+    /// Rounds that wait for their batch to be complete, and when it is.
+    gathering: Gathering,
+    due: Option<Instant>,
 }
 
 /// The members of a group.
@@ -68,6 +73,23 @@ impl Group {
             GroupMembers::Rounds(wheel) => wheel.is_empty(),
         }
     }
+
+    fn append(&mut self, message: &Arc<Published>) {
+        match &mut self.members {
+            GroupMembers::Bytes(wheel) => wheel.push(message, self.key.format),
+            GroupMembers::Rounds(wheel) => wheel.push(message, self.key.format),
+        }
+    }
+
+    /// Appends what has been gathered; whether that was anything.
+    pub fn complete_batch(&mut self) -> bool {
+        self.due = None;
+        let batch = self.gathering.take(self.key.format.encoding);
+        if let Some(batch) = &batch {
+            self.append(batch);
+        }
+        batch.is_some()
+    }
 }
 
 /// The groups of a shard.
@@ -76,12 +98,19 @@ pub struct Groups {
     slots: Slab<Group>,
     by_key: HashMap<GroupKey, GroupId>,
     by_game: Vec<Vec<GroupId>>,
+    /// Batches and when they are complete. Some may have been completed ahead of time.
+    due: BinaryHeap<Reverse<(Instant, GroupId)>>,
 }
 
 impl Groups {
     /// None yet, for so many games.
     pub fn new(games: usize) -> Self {
-        Self { slots: Slab::new(), by_key: HashMap::new(), by_game: vec![Vec::new(); games] }
+        Self {
+            slots: Slab::new(),
+            by_key: HashMap::new(),
+            by_game: vec![Vec::new(); games],
+            due: BinaryHeap::new(),
+        }
     }
 
     /// The group of a key, made where there is none.
@@ -93,7 +122,9 @@ impl Groups {
             GroupKind::Bytes => GroupMembers::Bytes(Wheel::default()),
             GroupKind::Rounds => GroupMembers::Rounds(Wheel::default()),
         };
-        let id = self.slots.insert(Group { key: key.clone(), is_active: false, members });
+        let group =
+            Group { key: key.clone(), is_active: false, members, gathering: Gathering::default(), due: None };
+        let id = self.slots.insert(group);
         for game in key.subscription.games() {
             self.by_game[game.index()].push(id);
         }
@@ -104,6 +135,11 @@ impl Groups {
     /// A group; `None` where it was forgotten.
     pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         self.slots.get_mut(id)
+    }
+
+    /// The groups there are.
+    pub fn ids(&self) -> Vec<GroupId> {
+        self.slots.iter().map(|(id, _)| id).collect()
     }
 
     /// Forgets a group that has lost its last member.
@@ -117,15 +153,41 @@ impl Groups {
         }
     }
 
-    /// Appends a round to every group that gets its game, and hands each to `on_group`.
+    /// Appends a round to every group that gets its game, and hands each to `on_group`; but where rounds are gathered,
+    /// it waits for its batch.
     pub fn push(&mut self, round: &Arc<Published>, mut on_group: impl FnMut(GroupId, &mut Group)) {
         for &id in &self.by_game[round.game().index()] {
             let group = &mut self.slots[id];
-            match &mut group.members {
-                GroupMembers::Bytes(wheel) => wheel.push(round, group.key.framing),
-                GroupMembers::Rounds(wheel) => wheel.push(round, group.key.framing),
+            if group.key.format.batch_ms == 0 {
+                group.append(round);
+                on_group(id, group);
+                continue;
             }
-            on_group(id, group);
+            group.gathering.push(round);
+            if group.gathering.is_full() {
+                group.complete_batch();
+                on_group(id, group);
+            } else if group.due.is_none() {
+                let due = Instant::now() + Duration::from_millis(group.key.format.batch_ms.into());
+                group.due = Some(due);
+                self.due.push(Reverse((due, id)));
+            }
         }
+    }
+
+    /// When the next batch is complete.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// A group whose batch is complete by now.
+    pub fn take_due(&mut self, now: Instant) -> Option<GroupId> {
+        while self.next_due().is_some_and(|due| due <= now) {
+            let Some(Reverse((due, id))) = self.due.pop() else { break };
+            if self.slots.get(id).is_some_and(|group| group.due == Some(due)) {
+                return Some(id);
+            }
+        }
+        None
     }
 }

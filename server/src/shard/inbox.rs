@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lastmile_wire::command::{Command, CommandError};
 use tokio::sync::{mpsc, oneshot};
 use wtransport::quinn::SendStream;
 
 use super::queue::QueueOutlet;
 use super::session::{OpenSession, SessionOutlet};
 use super::socket::Socket;
-use crate::catalog::Subscription;
-use crate::guard::Permit;
+use crate::catalog::{Change, Subscription};
+use crate::guard::{Access, Permit};
+use crate::hub::From;
 use crate::protocol::StreamProtocol;
-use crate::published::{Framing, Published};
+use crate::published::{Format, Published};
 
 /// A shard's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +52,14 @@ pub struct SocketJoin {
     pub socket: Socket,
     /// What it speaks.
     pub protocol: &'static dyn StreamProtocol,
+    /// In what form it gets rounds.
+    pub format: Format,
+    /// Whether it gets any before its client has said who it is.
+    pub access: Access,
     /// What it gets.
     pub subscription: Subscription,
-    /// What its client had last.
-    pub since: Option<u64>,
+    /// Where its rounds begin.
+    pub from: From,
     /// The answer to its handshake; sent once it is attached, so that who has seen it misses nothing.
     pub head: Bytes,
     /// What the client sent behind its request.
@@ -65,12 +71,12 @@ pub struct SocketJoin {
 /// A subscriber that takes its frames from a queue.
 #[derive(Debug)]
 pub struct QueueJoin {
-    /// How its rounds are framed.
-    pub framing: Framing,
+    /// In what form it gets rounds.
+    pub format: Format,
     /// What it gets.
     pub subscription: Subscription,
-    /// What its client had last.
-    pub since: Option<u64>,
+    /// Where its rounds begin.
+    pub from: From,
     /// Where its frames go.
     pub outlet: QueueOutlet,
     /// Told when it is attached, before the first frame.
@@ -84,10 +90,19 @@ pub struct SessionJoin {
     pub outlet: SessionOutlet,
     /// What it gets.
     pub subscription: Subscription,
-    /// What its client had last.
-    pub since: Option<u64>,
+    /// Where its rounds begin.
+    pub from: From,
     /// Told when it is attached; the session is accepted then.
     pub attached: oneshot::Sender<MemberKey>,
+}
+
+/// Where the answer to a command goes.
+#[derive(Debug)]
+pub enum Reply {
+    /// To the member's socket, between two rounds.
+    Socket,
+    /// To whoever waits for it.
+    Waiting(oneshot::Sender<String>),
 }
 
 /// What a shard is told.
@@ -101,6 +116,26 @@ pub enum ShardInput {
         member: MemberKey,
         /// The latest round of each of its games, or what it had missed.
         latest: Vec<Arc<Published>>,
+    },
+    /// The hub has changed a member's subscription: from here on it gets other games' rounds.
+    Changed {
+        /// The member.
+        member: MemberKey,
+        /// What changes.
+        change: Change,
+        /// The latest round of each game that is added.
+        latest: Vec<Arc<Published>>,
+        /// Who is to be told.
+        reply: Reply,
+    },
+    /// A member's client said something, elsewhere than on a socket of the shard.
+    Said {
+        /// The member.
+        member: MemberKey,
+        /// What.
+        command: Result<Command, CommandError>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<String>,
     },
     /// A socket wants to become a member.
     JoinSocket(Box<SocketJoin>),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::member::{Outlet, Progress};
 use crate::protocol::CloseReason;
-use crate::published::{self, Framing, Moment, Published};
+use crate::published::{self, Format, Moment, Published};
 
 /// See the module's documentation. Places are numbers that rise with what is appended and are never reused.
 pub trait Log {
-    /// Appends a round.
-    fn push(&mut self, round: &Arc<Published>, framing: Framing);
+    /// Appends a message: a round, or a batch of them.
+    fn push(&mut self, message: &Arc<Published>, format: Format);
 
     /// The place behind everything.
     fn end(&self) -> u64;
@@ -23,8 +23,9 @@ pub trait Log {
     /// Bytes between two places.
     fn bytes_between(&self, from: u64, to: u64) -> usize;
 
-    /// The arrival times of the rounds that end behind `from` and not behind `to`.
-    fn ingested_between(&self, from: u64, to: u64) -> impl ExactSizeIterator<Item = u64>;
+    /// The arrival times of the rounds that end behind `from` and not behind `to`; of what is no round
+    /// [`crate::published::NOT_A_ROUND`].
+    fn ingested_between(&self, from: u64, to: u64) -> impl Iterator<Item = u64>;
 
     /// Forgets what lies before a place that nobody will ask for again.
     fn forget(&mut self, before: u64);
@@ -39,7 +40,7 @@ pub trait Log {
 /// Unused space above this is given back.
 const KEEP_BYTES: usize = 64 * 1024;
 
-/// Where a frame ends, and when its round arrived.
+/// Where a frame ends, and when its round arrived. The rounds of a batch end at the same place.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     end: u64,
@@ -56,9 +57,10 @@ pub struct ByteLog {
 }
 
 impl ByteLog {
-    fn append(&mut self, frame: &[u8], ingested_ns: u64) {
+    fn append(&mut self, frame: &[u8], arrivals: &[u64]) {
         self.bytes.extend_from_slice(frame);
-        self.marks.push_back(Mark { end: self.end(), ingested_ns });
+        let end = self.end();
+        self.marks.extend(arrivals.iter().map(|&ingested_ns| Mark { end, ingested_ns }));
     }
 
     /// Everything from a place on. Places that have been forgotten are not asked for: see [`Self::forget`].
@@ -78,8 +80,8 @@ impl ByteLog {
 }
 
 impl Log for ByteLog {
-    fn push(&mut self, round: &Arc<Published>, framing: Framing) {
-        self.append(round.frame(framing, Moment::Live), round.ingested_ns());
+    fn push(&mut self, message: &Arc<Published>, format: Format) {
+        self.append(message.frame(format, Moment::Live), message.arrivals());
     }
 
     fn end(&self) -> u64 {
@@ -94,7 +96,7 @@ impl Log for ByteLog {
         (to - from) as usize
     }
 
-    fn ingested_between(&self, from: u64, to: u64) -> impl ExactSizeIterator<Item = u64> {
+    fn ingested_between(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
         let first = self.marks.partition_point(|mark| mark.end <= from);
         let last = self.marks.partition_point(|mark| mark.end <= to);
         self.marks.range(first..last.max(first)).map(|mark| mark.ingested_ns)
@@ -153,9 +155,9 @@ impl RoundLog {
 }
 
 impl Log for RoundLog {
-    fn push(&mut self, round: &Arc<Published>, _framing: Framing) {
-        self.rounds.push_back(Kept { round: Arc::clone(round), bytes_before: self.appended_bytes });
-        self.appended_bytes += round.payload().len() as u64;
+    fn push(&mut self, message: &Arc<Published>, format: Format) {
+        self.rounds.push_back(Kept { round: Arc::clone(message), bytes_before: self.appended_bytes });
+        self.appended_bytes += message.payload_in(format.encoding).len() as u64;
     }
 
     fn end(&self) -> u64 {
@@ -170,9 +172,9 @@ impl Log for RoundLog {
         (self.bytes_before(to) - self.bytes_before(from)) as usize
     }
 
-    fn ingested_between(&self, from: u64, to: u64) -> impl ExactSizeIterator<Item = u64> {
+    fn ingested_between(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
         let places = (from - self.start) as usize..(to - self.start) as usize;
-        self.rounds.range(places).map(|kept| kept.round.ingested_ns())
+        self.rounds.range(places).flat_map(|kept| kept.round.arrivals()).copied()
     }
 
     fn forget(&mut self, before: u64) {
@@ -183,10 +185,10 @@ impl Log for RoundLog {
     fn write(&self, outlet: &mut Outlet, place: &mut u64) -> Result<Progress, CloseReason> {
         match outlet {
             Outlet::Session(outlet) => outlet.write(self, place),
-            Outlet::Queue(outlet, framing) => {
+            Outlet::Queue(outlet, format) => {
                 let rounds: Vec<_> = self.from(*place).cloned().collect();
                 if !rounds.is_empty() {
-                    outlet.deliver(published::join(&rounds, *framing, Moment::Live))?;
+                    outlet.deliver(published::join(&rounds, *format, Moment::Live))?;
                 }
                 *place = self.end();
                 Ok(Progress::Written)
@@ -203,9 +205,9 @@ mod tests {
 
     fn log() -> ByteLog {
         let mut log = ByteLog::default();
-        log.append(b"aaaa", 1);
-        log.append(b"bb", 2);
-        log.append(b"cccccccc", 3);
+        log.append(b"aaaa", &[1]);
+        log.append(b"bb", &[2]);
+        log.append(b"cccccccc", &[3, 4]);
         log
     }
 
@@ -216,9 +218,9 @@ mod tests {
         assert_eq!(log.from(5), b"bcccccccc");
         assert_eq!([0, 1, 4, 5, 6, 7, 14].map(|place| log.border(place)), [0, 4, 4, 6, 6, 14, 14]);
         let times = |from, to| log.ingested_between(from, to).collect::<Vec<_>>();
-        assert_eq!(times(0, 14), [1, 2, 3]);
+        assert_eq!(times(0, 14), [1, 2, 3, 4]);
         assert_eq!(times(4, 13), [2], "the last frame has not been written whole");
-        assert_eq!(times(5, 14), [2, 3], "a frame counts when its end is written");
+        assert_eq!(times(5, 14), [2, 3, 4], "a frame counts when its end is written");
         assert_eq!(times(14, 14).len(), 0);
     }
 
@@ -231,7 +233,7 @@ mod tests {
             (0, &b"bcccccccc"[..]),
             "too little to be worth moving bytes for"
         );
-        log.append(b"d", 4);
+        log.append(b"d", &[5]);
         log.forget(13);
         assert_eq!(log.start, 0, "the place is inside the third frame");
         log.forget(14);

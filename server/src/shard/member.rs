@@ -10,7 +10,10 @@ use super::outlet::SocketOutlet;
 use super::queue::QueueOutlet;
 use super::session::SessionOutlet;
 use crate::catalog::Subscription;
-use crate::published::Framing;
+use crate::guard::CommandBudget;
+use crate::hub::From;
+use crate::protocol::Said;
+use crate::published::Format;
 
 /// A subscriber.
 #[derive(Debug)]
@@ -20,11 +23,15 @@ pub struct Member {
     pub outlet: Outlet,
     /// How far it is.
     pub phase: Phase,
+    /// What its client may still say in this second.
+    pub commands: CommandBudget,
 }
 
 /// How far a member is.
 #[derive(Debug)]
 pub enum Phase {
+    /// Its client has not said yet who it is.
+    Unknown(Box<Joining>),
     /// It waits for the hub's answer.
     Joining(Box<Joining>),
     /// It gets rounds.
@@ -46,24 +53,29 @@ pub enum Phase {
 pub struct Joining {
     /// What it gets.
     pub subscription: Subscription,
-    /// What its client had last.
-    pub since: Option<u64>,
+    /// Where its rounds begin.
+    pub from: From,
     /// The answer to its handshake, where the shard is to send it.
     pub head: Bytes,
     /// What its client sent behind the request.
     pub early: Vec<u8>,
+    /// What it said meanwhile.
+    pub said: Vec<Said>,
     /// Told when it is attached.
     pub attached: Option<oneshot::Sender<MemberKey>>,
 }
 
 impl Joining {
     /// Someone waits for this member to be attached, and answers its client then.
-    pub fn waited_for(
-        subscription: Subscription,
-        since: Option<u64>,
-        attached: oneshot::Sender<MemberKey>,
-    ) -> Self {
-        Self { subscription, since, head: Bytes::new(), early: Vec::new(), attached: Some(attached) }
+    pub fn waited_for(subscription: Subscription, from: From, attached: oneshot::Sender<MemberKey>) -> Self {
+        Self {
+            subscription,
+            from,
+            head: Bytes::new(),
+            early: Vec::new(),
+            said: Vec::new(),
+            attached: Some(attached),
+        }
     }
 }
 
@@ -74,8 +86,8 @@ pub enum Outlet {
     Socket(SocketOutlet),
     /// To its WebTransport session.
     Session(Box<SessionOutlet>),
-    /// To a queue that someone else reads, framed like this.
-    Queue(QueueOutlet, Framing),
+    /// To a queue that someone else reads, in this form.
+    Queue(QueueOutlet, Format),
 }
 
 /// What has become of a write.
@@ -88,12 +100,12 @@ pub enum Progress {
 }
 
 impl Outlet {
-    /// How rounds are framed for it.
-    pub fn framing(&self) -> Framing {
+    /// In what form it gets rounds.
+    pub fn format(&self) -> Format {
         match self {
-            Self::Socket(outlet) => outlet.protocol.framing(),
-            Self::Session(outlet) => outlet.framing(),
-            Self::Queue(_, framing) => *framing,
+            Self::Socket(outlet) => outlet.format,
+            Self::Session(outlet) => outlet.format(),
+            Self::Queue(_, format) => *format,
         }
     }
 
@@ -124,12 +136,12 @@ impl Members {
         self.slots.capacity()
     }
 
-    /// Adds a member that waits for the hub.
-    pub fn insert(&mut self, outlet: Outlet, joining: Joining) -> MemberKey {
+    /// Adds a member that is not attached yet.
+    pub fn insert(&mut self, outlet: Outlet, phase: Phase) -> MemberKey {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let phase = Phase::Joining(Box::new(joining));
-        let slot = self.slots.insert(Member { generation, outlet, phase }) as u32;
+        let commands = CommandBudget::default();
+        let slot = self.slots.insert(Member { generation, outlet, phase, commands }) as u32;
         MemberKey { slot, generation }
     }
 

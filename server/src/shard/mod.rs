@@ -4,6 +4,7 @@
 //! per delivery.
 
 mod closing;
+mod commands;
 mod delivery;
 mod drain;
 mod group;
@@ -19,27 +20,29 @@ mod socket;
 mod sweep;
 mod wheel;
 
-pub use inbox::{MemberKey, QueueJoin, SessionJoin, ShardId, ShardInput, ShardSender, SocketJoin};
+pub use inbox::{MemberKey, QueueJoin, Reply, SessionJoin, ShardId, ShardInput, ShardSender, SocketJoin};
 pub use queue::{QueueOutlet, QueueReader};
-pub use session::{OpenSession, SessionOutlet, SessionSeat};
+pub use session::{OpenSession, SessionOutlet, SessionSeat, end};
 pub use socket::Socket;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::closing::Closing;
+use self::commands::Unknowns;
 use self::drain::Drain;
 use self::group::{GroupId, Groups};
-use self::member::{Joining, Members, Outlet};
+use self::member::{Joining, Members, Outlet, Phase};
 use self::outlet::SocketOutlet;
 use self::poller::{Poller, SocketEvent};
 use self::sweep::Sweep;
-use crate::catalog::Subscription;
+use crate::catalog::{Catalog, Subscription};
+use crate::guard::{Access, Guard};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::published::Framing;
@@ -59,12 +62,15 @@ pub struct ShardSettings {
     pub heartbeat: Duration,
     /// A WebSocket client silent for this long is closed.
     pub idle_limit: Duration,
+    /// Knows tokens, and how much a client may say.
+    pub guard: Arc<Guard>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Shard {
     id: ShardId,
+    catalog: Arc<Catalog>,
     settings: ShardSettings,
     hub: Hub,
     metrics: Arc<Metrics>,
@@ -75,6 +81,7 @@ pub struct Shard {
     active: VecDeque<GroupId>,
     closing: Closing,
     drain: Option<Drain>,
+    unknowns: Unknowns,
     sweep: Sweep,
     read_buffer: Box<[u8]>,
     stopping: bool,
@@ -87,7 +94,7 @@ impl Shard {
     /// Where the kernel gives no epoll descriptor.
     pub fn new(
         id: ShardId,
-        games: usize,
+        catalog: Arc<Catalog>,
         settings: ShardSettings,
         hub: Hub,
         metrics: Arc<Metrics>,
@@ -99,11 +106,13 @@ impl Shard {
             hub,
             metrics,
             members: Members::default(),
-            groups: Groups::new(games),
+            groups: Groups::new(catalog.len()),
+            catalog,
             poller: Poller::new()?,
             active: VecDeque::new(),
             closing: Closing::default(),
             drain: None,
+            unknowns: Unknowns::default(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             stopping: false,
         })
@@ -132,6 +141,9 @@ impl Shard {
                         self.take(input);
                     }
                 }
+                () = sleep_until(self.groups.next_due()), if self.groups.next_due().is_some() => {
+                    self.complete_due_batches();
+                }
                 // Between two turns everyone else on this thread gets theirs: what has been published
                 // meanwhile joins what the members of the next turn get.
                 () = tokio::task::yield_now(), if !self.active.is_empty() => {}
@@ -144,26 +156,33 @@ impl Shard {
         match input {
             ShardInput::Round(round) => self.push(&round),
             ShardInput::Attached { member, latest } => self.attach(member, &latest),
+            ShardInput::Changed { member, change, latest, reply } => {
+                self.change(member, &change, &latest, reply);
+            }
+            ShardInput::Said { member, command, answer } => {
+                if let Err(reason) = self.command(member, command, Reply::Waiting(answer)) {
+                    self.close(member, reason);
+                }
+            }
             ShardInput::JoinSocket(join) => {
-                let outlet = SocketOutlet::new(join.socket, join.protocol, self.sweep.now_s(), join.permit);
-                let joining = Joining {
-                    subscription: join.subscription,
-                    since: join.since,
-                    head: join.head,
-                    early: join.early,
-                    attached: None,
-                };
-                self.join(Outlet::Socket(outlet), joining);
+                let SocketJoin { socket, protocol, format, access, subscription, from, head, early, permit } =
+                    *join;
+                let outlet = SocketOutlet::new(socket, protocol, format, self.sweep.now_s(), permit);
+                let joining = Joining { subscription, from, head, early, said: Vec::new(), attached: None };
+                match access {
+                    Access::Granted => self.join(Outlet::Socket(outlet), joining),
+                    Access::AwaitsToken => self.ask_who(Outlet::Socket(outlet), joining),
+                }
             }
             ShardInput::JoinQueue(join) => {
-                let QueueJoin { framing, subscription, since, outlet, attached } = *join;
-                self.join(Outlet::Queue(outlet, framing), Joining::waited_for(subscription, since, attached));
+                let QueueJoin { format, subscription, from, outlet, attached } = *join;
+                self.join(Outlet::Queue(outlet, format), Joining::waited_for(subscription, from, attached));
             }
             ShardInput::JoinSession(join) => {
-                let SessionJoin { outlet, subscription, since, attached } = *join;
+                let SessionJoin { outlet, subscription, from, attached } = *join;
                 self.join(
                     Outlet::Session(Box::new(outlet)),
-                    Joining::waited_for(subscription, since, attached),
+                    Joining::waited_for(subscription, from, attached),
                 );
             }
             ShardInput::Open(member, session) => self.open_session(member, *session),
@@ -178,14 +197,14 @@ impl Shard {
     }
 
     /// Asks the hub to attach a newcomer.
-    fn join(&mut self, outlet: Outlet, joining: Joining) {
+    fn join(&mut self, outlet: Outlet, mut joining: Joining) {
         if self.stopping {
             return;
         }
         let subscription: Subscription = joining.subscription.clone();
-        let since = joining.since;
-        let member = self.members.insert(outlet, joining);
-        self.hub.attach(self.id, member, &subscription, since);
+        let from = std::mem::take(&mut joining.from);
+        let member = self.members.insert(outlet, Phase::Joining(Box::new(joining)));
+        self.hub.attach(self.id, member, &subscription, &from);
     }
 
     fn counters(&self) -> &ShardMetrics {
@@ -193,11 +212,19 @@ impl Shard {
     }
 }
 
+/// Resolves at an instant; without one it is not asked.
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The protocol whose counters a framing belongs to.
 fn protocol_of(framing: Framing) -> lastmile_wire::request::Protocol {
     use lastmile_wire::request::Protocol;
     match framing {
-        Framing::WebSocketText => Protocol::WebSocket,
+        Framing::WebSocket => Protocol::WebSocket,
         Framing::SseEvent => Protocol::Sse,
         Framing::Bare => Protocol::Tcp,
         Framing::LengthPrefixed | Framing::UniStream | Framing::Datagram => Protocol::WebTransport,

@@ -7,6 +7,7 @@ use super::member::Progress;
 use super::socket::Socket;
 use crate::guard::Permit;
 use crate::protocol::{CloseReason, Conversation, StreamProtocol};
+use crate::published::Format;
 
 /// A member's socket.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct SocketOutlet {
     pub socket: Socket,
     /// What it speaks.
     pub protocol: &'static dyn StreamProtocol,
+    /// In what form it gets rounds.
+    pub format: Format,
     /// What is kept of the client's words.
     pub conversation: Conversation,
     /// When its client was last heard, in seconds of the shard's clock.
@@ -30,14 +33,23 @@ pub struct SocketOutlet {
 struct Own {
     bytes: Vec<u8>,
     sent: usize,
+    /// The bytes begin in the middle of a frame.
+    is_begun: bool,
 }
 
 impl SocketOutlet {
     /// A socket that has just come.
-    pub fn new(socket: Socket, protocol: &'static dyn StreamProtocol, now_s: u32, permit: Permit) -> Self {
+    pub fn new(
+        socket: Socket,
+        protocol: &'static dyn StreamProtocol,
+        format: Format,
+        now_s: u32,
+        permit: Permit,
+    ) -> Self {
         Self {
             socket,
             protocol,
+            format,
             conversation: Conversation::default(),
             heard_s: now_s,
             watched_for_writing: false,
@@ -76,6 +88,14 @@ impl SocketOutlet {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Progress::Waiting),
             Err(_) => Err(CloseReason::PeerGone),
         }
+    }
+
+    /// Sends what is for this member alone, where there is no log.
+    ///
+    /// # Errors
+    /// `PeerGone` where the connection broke.
+    pub fn write_own(&mut self) -> Result<Progress, CloseReason> {
+        self.write(&ByteLog::default(), &mut 0)
     }
 
     fn try_write(&mut self, log: &ByteLog, place: &mut u64) -> io::Result<()> {
@@ -118,10 +138,30 @@ impl SocketOutlet {
     pub fn prepare_goodbye(&mut self, log: &ByteLog, place: u64, reason: CloseReason) {
         let begun = &log.from(place)[..(log.border(place) - place) as usize];
         let mut last = begun.to_vec();
-        if let Some(own) = self.own.take().filter(|own| begun.is_empty() && own.sent > 0) {
+        if let Some(own) = self.own.take().filter(|own| begun.is_empty() && (own.sent > 0 || own.is_begun)) {
             last.extend_from_slice(&own.bytes[own.sent..]);
         }
         last.extend_from_slice(&self.protocol.goodbye(reason));
-        self.own = Some(Box::new(Own { bytes: last, sent: 0 }));
+        self.own = Some(Box::new(Own { bytes: last, sent: 0, is_begun: false }));
+    }
+
+    /// Leaves the log for another one: what is still to come of it is kept for this member alone.
+    ///
+    /// # Errors
+    /// `TooSlow` where more than `limit_bytes` would wait; nothing has changed then.
+    pub fn keep(&mut self, log: &ByteLog, place: u64, limit_bytes: usize) -> Result<(), CloseReason> {
+        let rest = log.from(place);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let own = self.own.as_ref().map_or(&[][..], |own| &own.bytes[own.sent..]);
+        if rest.len() + own.len() > limit_bytes {
+            return Err(CloseReason::TooSlow);
+        }
+        // A frame of the log that has been begun comes first, then what waited for its end.
+        let (begun, later) = rest.split_at((log.border(place) - place) as usize);
+        let is_begun = !begun.is_empty() || self.own.as_ref().is_some_and(|own| own.sent > 0 || own.is_begun);
+        self.own = Some(Box::new(Own { bytes: [begun, own, later].concat(), sent: 0, is_begun }));
+        Ok(())
     }
 }

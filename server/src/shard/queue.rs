@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{MemberKey, QueueJoin, ShardInput, ShardSender};
 use crate::catalog::Subscription;
+use crate::hub::From;
 use crate::protocol::CloseReason;
-use crate::published::Framing;
+use crate::published::Format;
 
 /// Batches a queue holds at most; the limit that counts is the one in bytes.
 const MAX_QUEUED_BATCHES: usize = 4096;
@@ -62,16 +63,16 @@ pub struct QueueReader {
 
 impl QueueReader {
     /// Joins a shard and waits until attached. `None` where the server is shutting down.
-    pub async fn join(shard: &ShardSender, framing: Framing, subscription: Subscription) -> Option<Self> {
-        Self::resume(shard, framing, subscription, None).await
+    pub async fn join(shard: &ShardSender, format: Format, subscription: Subscription) -> Option<Self> {
+        Self::resume(shard, format, subscription, From::default()).await
     }
 
     /// The same for a client that says what it had last.
     pub async fn resume(
         shard: &ShardSender,
-        framing: Framing,
+        format: Format,
         subscription: Subscription,
-        since: Option<u64>,
+        from: From,
     ) -> Option<Self> {
         let (sender, batches) = mpsc::channel(MAX_QUEUED_BATCHES);
         let (close, closing) = oneshot::channel();
@@ -83,7 +84,7 @@ impl QueueReader {
             limit_bytes: 0,
             closing: close,
         };
-        let join = QueueJoin { framing, subscription, since, outlet, attached: attach };
+        let join = QueueJoin { format, subscription, from, outlet, attached: attach };
         shard.tell(ShardInput::JoinQueue(Box::new(join)));
         let member = attached.await.ok()?;
         Some(Self { batches, queued_bytes, closing, shard: shard.clone(), member })

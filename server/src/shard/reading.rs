@@ -27,11 +27,14 @@ impl Shard {
         }
     }
 
-    /// Begins to watch an attached socket.
+    /// Begins to watch a socket; one that was let in to say who it is is watched already.
     pub(super) fn watch(&mut self, key: MemberKey) -> io::Result<()> {
         let Some(member) = self.members.get(key) else { return Ok(()) };
         let Outlet::Socket(outlet) = &mut member.outlet else { return Ok(()) };
-        self.poller.add(outlet.socket.fd(), key, outlet.watched_for_writing)
+        match self.poller.add(outlet.socket.fd(), key, outlet.watched_for_writing) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            added => added,
+        }
     }
 
     /// Asks to be told when the socket takes more.
@@ -59,6 +62,11 @@ impl Shard {
     pub(super) fn on_writable(&mut self, key: MemberKey) {
         match self.members.get(key).map(|member| &member.phase) {
             Some(Phase::Closing { .. }) => self.write_goodbye(key),
+            Some(Phase::Unknown(_)) => {
+                if let Some(Err(reason)) = self.socket_of(key).map(SocketOutlet::write_own) {
+                    self.close(key, reason);
+                }
+            }
             Some(Phase::Live { .. }) => {
                 if let Err(reason) = self.write_on(key) {
                     self.close(key, reason);
@@ -111,7 +119,7 @@ impl Shard {
         let Some(member) = self.members.get(key) else { return };
         let Outlet::Socket(outlet) = &mut member.outlet else { return };
         match &mut member.phase {
-            Phase::Live { .. } => {}
+            Phase::Live { .. } | Phase::Unknown(_) => {}
             Phase::Closing { discarded_bytes } => {
                 *discarded_bytes = discarded_bytes.saturating_add(bytes.len() as u32);
                 if *discarded_bytes > DISCARD_LIMIT_BYTES {
@@ -119,13 +127,18 @@ impl Shard {
                 }
                 return;
             }
-            Phase::Joining(_) => return,
+            Phase::Joining(joining) => {
+                if Self::keep_early(joining, bytes).is_err() {
+                    self.remove(key, CloseReason::Policy);
+                }
+                return;
+            }
         }
         outlet.heard_s = now_s;
-        let mut replies = Vec::new();
-        let heard = outlet.protocol.hear(&mut outlet.conversation, bytes, &mut replies);
-        let answered = if replies.is_empty() { Ok(()) } else { self.write_own(key, &replies) };
-        if let Err(reason) = heard.and(answered) {
+        let mut said = Vec::new();
+        let heard = outlet.protocol.hear(&mut outlet.conversation, bytes, &mut said);
+        let taken = self.take_said(key, said);
+        if let Err(reason) = taken.and(heard) {
             self.close(key, reason);
         }
     }

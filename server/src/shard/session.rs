@@ -8,7 +8,8 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use lastmile_wire::request::{Delivery, Protocol};
+use lastmile_wire::command::{Command, CommandError};
+use lastmile_wire::request::{Delivery, Protocol, StreamRequest};
 use lastmile_wire::webtransport;
 
 use wtransport::quinn::{Connection, SendDatagramError, SendStream, VarInt, WriteError};
@@ -18,9 +19,10 @@ use super::inbox::{MemberKey, SessionJoin, ShardId, ShardInput, ShardSender};
 use super::log::{Log, RoundLog};
 use super::member::{Outlet, Progress};
 use crate::catalog::Subscription;
+use crate::hub::From;
 use crate::metrics::{Metrics, ProtocolMetrics};
 use crate::protocol::CloseReason;
-use crate::published::{Framing, Moment, Published};
+use crate::published::{Format, Framing, Moment, Published};
 
 /// Rounds handed to a stream at once.
 const ROUNDS_AT_ONCE: usize = 64;
@@ -29,13 +31,14 @@ const ROUNDS_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub struct SessionOutlet {
     delivery: Delivery,
+    format: Format,
     counters: Counters,
     /// The session, once it is accepted.
     open: Option<OpenSession>,
     /// Wakes the shard when the connection takes more; made with the first write.
     waker: Option<Waker>,
-    /// The latest rounds, until the session is accepted.
-    first: VecDeque<Arc<Published>>,
+    /// What goes before everything in the log: the latest rounds, and what is left of another log.
+    first: VecDeque<(Arc<Published>, Moment)>,
     /// A stream that was opened ahead.
     spare: Option<SendStream>,
     /// Someone waits for the peer to allow another stream.
@@ -82,11 +85,18 @@ impl SessionSeat {
         shard: &ShardSender,
         outlet: SessionOutlet,
         subscription: Subscription,
-        since: Option<u64>,
+        from: From,
     ) -> Option<Self> {
         let (attached, answered) = tokio::sync::oneshot::channel();
-        shard.tell(ShardInput::JoinSession(Box::new(SessionJoin { outlet, subscription, since, attached })));
+        shard.tell(ShardInput::JoinSession(Box::new(SessionJoin { outlet, subscription, from, attached })));
         Some(Self { shard: shard.clone(), member: answered.await.ok()? })
+    }
+
+    /// The session's client said something: gives the answer, `None` where the session is over.
+    pub async fn say(&self, command: Result<Command, CommandError>) -> Option<String> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.shard.tell(ShardInput::Said { member: self.member, command, answer });
+        answered.await.ok()
     }
 
     /// The session was accepted: its rounds can go.
@@ -115,9 +125,16 @@ impl Wake for Writable {
 
 impl SessionOutlet {
     /// A session that is about to be accepted.
-    pub fn new(delivery: Delivery, metrics: Arc<Metrics>, shard: ShardId) -> Self {
+    pub fn new(request: &StreamRequest, metrics: Arc<Metrics>, shard: ShardId) -> Self {
+        let delivery = request.delivery;
+        let framing = match delivery {
+            Delivery::Stream => Framing::LengthPrefixed,
+            Delivery::Streams => Framing::UniStream,
+            Delivery::Datagram => Framing::Datagram,
+        };
         Self {
             delivery,
+            format: Format::requested(framing, request),
             counters: Counters { metrics, shard },
             open: None,
             waker: None,
@@ -128,18 +145,29 @@ impl SessionOutlet {
         }
     }
 
-    /// How its rounds are framed.
-    pub fn framing(&self) -> Framing {
-        match self.delivery {
-            Delivery::Stream => Framing::LengthPrefixed,
-            Delivery::Streams => Framing::UniStream,
-            Delivery::Datagram => Framing::Datagram,
-        }
+    /// In what form it gets rounds.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
-    /// The latest rounds, to go before all others.
-    pub fn set_first(&mut self, first: &[Arc<Published>]) {
-        self.first = first.iter().cloned().collect();
+    /// The latest rounds, to go before everything that comes from the log.
+    pub fn add_first(&mut self, latest: &[Arc<Published>]) {
+        self.first.extend(latest.iter().map(|message| (Arc::clone(message), Moment::Attach)));
+    }
+
+    /// Leaves the log for another one: what is still to come of it is kept for this session alone.
+    ///
+    /// # Errors
+    /// `TooSlow` where more than `limit_bytes` would wait; nothing has changed then.
+    pub fn keep(&mut self, log: &RoundLog, place: u64, limit_bytes: usize) -> Result<(), CloseReason> {
+        let size = |message: &Arc<Published>| message.payload_in(self.format.encoding).len();
+        let waiting: usize = self.first.iter().map(|(message, _)| size(message)).sum();
+        let rest = log.bytes_between(place, log.end());
+        if rest > 0 && waiting + rest > limit_bytes {
+            return Err(CloseReason::TooSlow);
+        }
+        self.first.extend(log.from(place).map(|message| (Arc::clone(message), Moment::Live)));
+        Ok(())
     }
 
     /// Ends the session, and tells it why.
@@ -163,10 +191,10 @@ impl SessionOutlet {
         if self.finish_begun()? == Progress::Waiting {
             return Ok(Progress::Waiting);
         }
-        while let Some(round) = self.first.pop_front() {
-            let progress = self.write_one(&round, Moment::Attach)?;
+        while let Some((message, moment)) = self.first.pop_front() {
+            let progress = self.write_one(&message, moment)?;
             if self.is_opening {
-                self.first.push_front(round);
+                self.first.push_front((message, moment));
             }
             if progress == Progress::Waiting {
                 return Ok(Progress::Waiting);
@@ -213,11 +241,12 @@ impl SessionOutlet {
 
     /// Writes frames to the session's one stream, many at once.
     fn write_joined(&mut self, log: &RoundLog, place: &mut u64) -> Result<Progress, CloseReason> {
+        let format = self.format;
         while *place < log.end() {
             let mut frames: Vec<Bytes> = log
                 .from(*place)
                 .take(ROUNDS_AT_ONCE)
-                .map(|round| round.frame(Framing::LengthPrefixed, Moment::Live).clone())
+                .map(|round| round.frame(format, Moment::Live).clone())
                 .collect();
             if self.write_session_stream(&mut frames)? {
                 *place += frames.len() as u64;
@@ -225,7 +254,7 @@ impl SessionOutlet {
             }
             // Frames that were taken whole are empty now; one may have been begun.
             let untouched = |(frame, round): &(&Bytes, &Arc<Published>)| {
-                frame.len() == round.frame(Framing::LengthPrefixed, Moment::Live).len()
+                frame.len() == round.frame(format, Moment::Live).len()
             };
             let left = frames.iter().zip(log.from(*place)).filter(untouched).count();
             let begun = frames.len() - left;
@@ -247,7 +276,7 @@ impl SessionOutlet {
     /// begun to read them is dropped by browsers.
     fn write_one(&mut self, round: &Published, moment: Moment) -> Result<Progress, CloseReason> {
         if self.delivery == Delivery::Stream {
-            let mut frame = round.frame(Framing::LengthPrefixed, moment).clone();
+            let mut frame = round.frame(self.format, moment).clone();
             if !self.write_session_stream(std::slice::from_mut(&mut frame))? {
                 self.begun = Some((frame, None));
                 return Ok(Progress::Waiting);
@@ -271,8 +300,8 @@ impl SessionOutlet {
     fn send_datagram(&mut self, round: &Published) -> Result<bool, CloseReason> {
         let Some(open) = &self.open else { return Ok(false) };
         let datagram = match open.session_id {
-            0 => round.frame(Framing::Datagram, Moment::Live).clone(),
-            id => webtransport::datagram(id, round.payload()).into(),
+            0 => round.frame(self.format, Moment::Live).clone(),
+            id => webtransport::datagram(id, round.payload_in(self.format.encoding)).into(),
         };
         match open.connection.send_datagram(datagram) {
             Ok(()) => Ok(true),
@@ -290,8 +319,11 @@ impl SessionOutlet {
 
     fn uni_stream_frame(&self, round: &Published) -> Bytes {
         match self.open.as_ref().map_or(0, |open| open.session_id) {
-            0 => round.frame(Framing::UniStream, Moment::Live).clone(),
-            id => webtransport::uni_stream(id, round.payload()).into(),
+            0 => {
+                let format = Format { framing: Framing::UniStream, ..self.format };
+                round.frame(format, Moment::Live).clone()
+            }
+            id => webtransport::uni_stream(id, round.payload_in(self.format.encoding)).into(),
         }
     }
 
@@ -357,7 +389,7 @@ fn finish(stream: &mut SendStream) {
 }
 
 /// Closes a session's connection with the reason's number and words; 0 is a server that goes away.
-fn end(connection: &Connection, reason: CloseReason) {
+pub fn end(connection: &Connection, reason: CloseReason) {
     let code = if reason == CloseReason::GoingAway { 0 } else { reason.index() as u32 };
     connection.close(VarInt::from_u32(code), reason.words().as_bytes());
 }

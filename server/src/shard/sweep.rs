@@ -53,6 +53,7 @@ impl Shard {
     pub(super) fn on_tick(&mut self) {
         self.remove_overdue();
         self.continue_drain();
+        self.close_unknowns();
         let (slots, round) = self.sweep.due(self.members.slots());
         if slots.is_empty() || self.stopping {
             return;

@@ -14,7 +14,7 @@ use super::member::{Members, Progress};
 use crate::clock;
 use crate::metrics::ProtocolMetrics;
 use crate::protocol::CloseReason;
-use crate::published::{Framing, Published};
+use crate::published::{Format, NOT_A_ROUND, Published};
 
 /// Members written to before the shard looks at its other work.
 const SEATS_A_TURN: usize = 32;
@@ -68,6 +68,18 @@ impl<L: Log> Wheel<L> {
         (seat.place, self.seats.get(position as usize).map(|moved| moved.slot))
     }
 
+    /// Counts what a member has not got as handed over, and gives its place: somebody else takes care of it.
+    pub fn hand_over(&mut self, position: u32, metrics: &ProtocolMetrics) -> u64 {
+        let place = self.seats[position as usize].place;
+        self.count(place, self.log.end(), 1, metrics, None);
+        place
+    }
+
+    /// A member's place in the log.
+    pub fn place(&self, position: u32) -> u64 {
+        self.seats[position as usize].place
+    }
+
     /// Nobody is left.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
@@ -83,9 +95,9 @@ impl<L: Log> Wheel<L> {
         &self.log
     }
 
-    /// Appends a round for everyone.
-    pub fn push(&mut self, round: &Arc<Published>, framing: Framing) {
-        self.log.push(round, framing);
+    /// Appends a message for everyone.
+    pub fn push(&mut self, message: &Arc<Published>, format: Format) {
+        self.log.push(message, format);
         self.behind = self.seats.iter().filter(|seat| !seat.blocked).count();
     }
 
@@ -203,15 +215,18 @@ impl<L: Log> Wheel<L> {
             return;
         }
         let now_ns = clock::now_ns();
-        let rounds = self.log.ingested_between(from, to);
-        metrics.deliveries.add(rounds.len() as u64 * members);
-        metrics.bytes.add(self.log.bytes_between(from, to) as u64 * members);
-        for ingested_ns in rounds {
-            metrics.ingest_to_written.record(now_ns.saturating_sub(ingested_ns), members);
-            if let (Some(stages), Some(begun_ns)) = (&metrics.stages, begun_ns) {
-                stages.note_written(ingested_ns, begun_ns, now_ns);
+        let mut rounds = 0;
+        for ingested_ns in self.log.ingested_between(from, to) {
+            if ingested_ns != NOT_A_ROUND {
+                rounds += 1;
+                metrics.ingest_to_written.record(now_ns.saturating_sub(ingested_ns), members);
+                if let (Some(stages), Some(begun_ns)) = (&metrics.stages, begun_ns) {
+                    stages.note_written(ingested_ns, begun_ns, now_ns);
+                }
             }
         }
+        metrics.deliveries.add(rounds * members);
+        metrics.bytes.add(self.log.bytes_between(from, to) as u64 * members);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What outlives the server: games and past rounds, in `SQLite` or `PostgreSQL`.
 //!
-//! The server only reads; rounds are written by whoever publishes. A database that is new gets its tables and
+//! Rounds are written by whoever publishes, or by the server that is told to `--persist`. A database that is new gets its tables and
 //! the known games when it is first connected to.
 
 mod connect;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lastmile_wire::round::Round;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{PgPool, QueryBuilder, SqlitePool};
 
 pub use connect::check_url;
 pub use error::StoreError;
@@ -162,6 +162,72 @@ impl Store {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Keeps rounds with one statement, those whose ids are not kept already; tells how many those were. None are kept
+    /// where it fails.
+    ///
+    /// # Errors
+    /// As of [`Self::insert`].
+    pub async fn insert_all(&self, rounds: &[Round<'_>]) -> Result<u64, StoreError> {
+        const INTO: &str = "INSERT INTO rounds (id, game_id, finished_at, extras, timestamp) ";
+        let Some(first) = rounds.first() else { return Ok(0) };
+        let inserted = on_pool!(self, pool => {
+            let mut query = QueryBuilder::new(INTO);
+            query.push_values(rounds, |mut row, round| {
+                row.push_bind(round.round_id as i64)
+                    .push_bind(round.game_id as i64)
+                    .push_bind(round.finished_at.to_string())
+                    .push_bind(round.extras.to_string())
+                    .push_bind(round.timestamp);
+            });
+            query.push(" ON CONFLICT (id) DO NOTHING");
+            query.build().execute(pool).await.map(|done| done.rows_affected())
+        });
+        match inserted {
+            Ok(rows) => Ok(rows),
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
+                Err(StoreError::UnknownGame { game_id: first.game_id })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The rounds of a game with identifiers above `since` and not above `to`: the last `limit` of them, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn rounds_between(
+        &self,
+        slug: &str,
+        since: u64,
+        to: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredRound>, StoreError> {
+        const SQL: &str = "SELECT rounds.id AS round_id, game_id, slug, type, finished_at, extras, timestamp \
+            FROM rounds JOIN games ON games.id = rounds.game_id \
+            WHERE games.slug = $1 AND rounds.id > $2 AND rounds.id <= $3 ORDER BY rounds.id DESC LIMIT $4";
+        let signed = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
+        let rows: Vec<RoundRow> = on_pool!(self, pool => sqlx::query_as(SQL)
+            .bind(slug)
+            .bind(signed(since))
+            .bind(signed(to))
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        rows.into_iter().rev().map(RoundRow::into_round).collect()
+    }
+
+    /// Whether a round of this identifier is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn has_round(&self, round_id: u64) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT id FROM rounds WHERE id = $1";
+        let Ok(id) = i64::try_from(round_id) else { return Ok(false) };
+        let row: Option<(i64,)> =
+            on_pool!(self, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await)?;
+        Ok(row.is_some())
     }
 
     /// Whether the database answers, within a bounded time.

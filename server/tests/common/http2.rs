@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::http::open;
 use super::sse::{end_of, next_round};
-use super::{Client, End, Events, Place};
+use super::{Client, End, Events, Message, Place};
 
 /// The smallest window there is without changing what HTTP/2 begins with.
 const WINDOW_BYTES: u32 = 65_535;
@@ -51,11 +51,11 @@ pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, Str
 }
 
 impl Client for EventStream {
-    fn next(&mut self) -> BoxFuture<'_, Result<Bytes, End>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Message, End>> {
         Box::pin(async {
             loop {
                 if let Some(round) = next_round(&mut self.events, &mut self.words) {
-                    return Ok(round);
+                    return Ok(Message::Rounds(round));
                 }
                 match self.body.frame().await {
                     None => return Err(end_of(&self.events, self.words.take())),

@@ -17,7 +17,7 @@ pub mod webtransport;
 
 use std::time::Duration;
 
-pub use client::{Client, End, Subscriber, Way};
+pub use client::{Client, End, Form, Message, Subscriber, Way};
 pub use http::{Answer, Stream, answer, exchange, get, open, try_open};
 pub use place::Place;
 pub use program::Program;

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::http::{Stream, open};
-use super::{Client, End, Place};
+use super::{Client, End, Message, Place};
 
 /// One block of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,11 +109,11 @@ pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, Str
 }
 
 impl Client for EventStream {
-    fn next(&mut self) -> BoxFuture<'_, Result<Bytes, End>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Message, End>> {
         Box::pin(async {
             loop {
                 if let Some(round) = next_round(&mut self.events, &mut self.words) {
-                    return Ok(round);
+                    return Ok(Message::Rounds(round));
                 }
                 let mut buffer = [0; 16 * 1024];
                 match self.stream.read(&mut buffer).await {

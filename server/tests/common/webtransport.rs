@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use lastmile_wire::webtransport::next_message;
+use lastmile_wire::webtransport::{append_message, next_message};
 use wtransport::endpoint::endpoint_side;
 use wtransport::error::ConnectionError;
 use wtransport::quinn::TransportConfig;
 use wtransport::tls::Sha256Digest;
-use wtransport::{ClientConfig, Connection, Endpoint, RecvStream};
+use wtransport::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 
 use super::client::RECEIVE_BUFFER_BYTES;
-use super::{Client, End, Place};
+use super::{Client, End, Message, Place};
 
 /// The largest round there is, and a bit.
 const MESSAGE_LIMIT_BYTES: usize = 2 << 20;
@@ -26,6 +26,8 @@ struct Session {
     one_stream: bool,
     bytes: Vec<u8>,
     buffer: Box<[u8]>,
+    /// Where commands are said, once there are some.
+    commands: Option<(SendStream, RecvStream)>,
     /// Its socket.
     _endpoint: Endpoint<endpoint_side::Client>,
 }
@@ -60,9 +62,10 @@ pub async fn connect(place: &Place, target: &str) -> Result<Box<dyn Client>, Str
     Ok(Box::new(Session {
         connection,
         stream: None,
-        one_stream: !target.contains("delivery="),
+        one_stream: !target.contains("delivery=") || target.contains("delivery=stream&"),
         bytes: Vec::new(),
         buffer: vec![0; 16 * 1024].into_boxed_slice(),
+        commands: None,
         _endpoint: endpoint,
     }))
 }
@@ -103,12 +106,12 @@ impl Session {
 }
 
 impl Client for Session {
-    fn next(&mut self) -> BoxFuture<'_, Result<Bytes, End>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Message, End>> {
         Box::pin(async {
             let round =
                 if self.one_stream { self.next_of_stream().await } else { self.next_by_itself().await };
             if let Some(round) = round {
-                return Ok(round);
+                return Ok(Message::Rounds(round));
             }
             Err(match self.connection.closed().await {
                 ConnectionError::ApplicationClosed(close) => End::Told {
@@ -117,6 +120,30 @@ impl Client for Session {
                 },
                 error => End::Broken(error.to_string()),
             })
+        })
+    }
+
+    fn say<'a>(&'a mut self, command: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async {
+            if self.commands.is_none() {
+                let opening = self.connection.open_bi().await.ok()?;
+                self.commands = Some(opening.await.ok()?);
+            }
+            let (commands, answers) = self.commands.as_mut()?;
+            let mut bytes = Vec::new();
+            append_message(&mut bytes, command.as_bytes());
+            commands.write_all(&bytes).await.ok()?;
+            let mut bytes = Vec::new();
+            loop {
+                let message = next_message(&bytes, MESSAGE_LIMIT_BYTES).expect("a length that can be");
+                if let Some((answer, used)) = message {
+                    assert_eq!(used, bytes.len(), "one answer a command");
+                    return Some(String::from_utf8(answer.to_vec()).expect("text"));
+                }
+                let mut buffer = [0; 1024];
+                let count = answers.read(&mut buffer).await.ok()??;
+                bytes.extend_from_slice(&buffer[..count]);
+            }
         })
     }
 }

@@ -3,7 +3,10 @@
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::common::{Event, Events, Stream, every_way, exchange, get, http2, open, round, soon};
+use crate::common::{
+    Event, Events, Site, Stream, Way, every_way, exchange, get, http2, large_round, open, round, run, soon,
+    until,
+};
 
 const REQUEST: &[u8] = b"GET /sse/crash HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -199,4 +202,25 @@ async fn next_event(stream: &mut (impl Stream + ?Sized), events: &mut Events) ->
         assert!(count > 0, "the stream ended");
         events.push(&buffer[..count]);
     }
+}
+
+#[test]
+fn a_connection_over_http2_that_takes_nothing_or_asks_for_nothing_is_closed() {
+    let site = Site::start(&["--heartbeat-s", "0.1", "--idle-limit-s", "1", "--shards", "1"]);
+    run(async {
+        // Reads everything, and stays although nothing is published: it takes the heartbeats.
+        let mut reader = site.connect(Way::SseHttp2, "crash").await;
+        // Its window is full soon, and nobody makes room; its library answers pings all the same.
+        let (stalled, sender) = http2::request(&site.place, "/sse/crash").await.expect("a stream");
+        let (answered, idle) = http2::request(&site.place, "/api/games").await.expect("an answer");
+        drop(answered);
+        for id in 1..=40 {
+            site.publish("crash", &large_round("crash", id, 10_000));
+            assert_eq!(reader.next_id().await, id);
+        }
+        until("both are closed", || sender.is_closed() && idle.is_closed()).await;
+        drop(stalled);
+        site.publish("crash", &round("crash", 41));
+        assert_eq!(reader.next_id().await, 41);
+    });
 }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod commands;
 mod delivery;
 mod guard;
 mod hand_over;
@@ -11,11 +12,13 @@ mod ingest;
 mod limits;
 mod metrics;
 mod operating;
+mod persist;
 mod redis;
 mod reload;
 mod resume;
 mod shutdown;
 mod slow;
 mod start;
+mod variants;
 mod websocket;
 mod webtransport;

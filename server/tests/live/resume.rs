@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::{Site, Subscriber, Way, every_way, open, round, round_id, run, soon};
 
-async fn resume(site: &Site, way: Way, since: u64) -> Subscriber {
+pub async fn resume(site: &Site, way: Way, since: u64) -> Subscriber {
     let target = way.target("crash");
     let separator = if target.contains('?') { '&' } else { '?' };
     let target = format!("{target}{separator}since={since}");
@@ -14,7 +14,7 @@ async fn resume(site: &Site, way: Way, since: u64) -> Subscriber {
 }
 
 /// Publishes these rounds and waits until the server has them.
-async fn publish(site: &Site, ids: std::ops::RangeInclusive<u64>) {
+pub async fn publish(site: &Site, ids: std::ops::RangeInclusive<u64>) {
     let mut witness = site.connect(Way::WebSocket, "crash").await;
     for id in ids.clone() {
         site.publish("crash", &round("crash", id));
@@ -23,7 +23,7 @@ async fn publish(site: &Site, ids: std::ops::RangeInclusive<u64>) {
 }
 
 /// The next messages of a subscriber; sorted where no order is promised.
-async fn take(subscriber: &mut Subscriber, count: usize) -> Vec<Vec<u8>> {
+pub async fn take(subscriber: &mut Subscriber, count: usize) -> Vec<Vec<u8>> {
     let mut taken = Vec::new();
     for _ in 0..count {
         taken.push(subscriber.next().await.to_vec());

@@ -1,10 +1,12 @@
-//! What a subscriber is promised, under random treatment: subscribers attach, leave, die, stall and are closed for it
-//! while rounds are published, and each checks every round it gets. On every way to receive:
+//! What a subscriber is promised, under random treatment: subscribers attach, resume, leave, die, stall and are closed
+//! for it while rounds are published, in every encoding and with batches, those whose clients can say something get a
+//! second game now and then, and each checks every round it gets. On every way to receive:
 //!
-//! * what arrives is byte for byte what was published;
-//! * the first round is not older than what anyone had received before;
+//! * what arrives is byte for byte what was published, or that as `MessagePack`;
+//! * the first round is not older than what anyone had received before; of one that resumes it is the next;
 //! * no round comes twice, and on ways with order each is the one after the one before;
 //! * none is missing until the subscriber ends, but for datagrams;
+//! * of a game that is subscribed for a while, neither, from its latest round on;
 //! * only who stalled is closed as too slow, and is told so, as far as QUIC can.
 //!
 //! `LASTMILE_DELIVERIES` says how many rounds all subscribers of a way receive together, `LASTMILE_RANDOM_SEED` which
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 use lastmile_processes::RedisConnection;
 use tokio::task::JoinSet;
 
-use common::{End, Place, Site, Subscriber, Way, large_round, round, round_id};
+use common::{End, Form, Place, Site, Subscriber, Way, large_round, round};
 use fate::{Fate, Random};
 
 /// Rounds received where nobody says how many: for a debug build.
@@ -96,7 +98,9 @@ fn number_from(variable: &str, default: u64) -> u64 {
 fn holds(way: Way) {
     let wanted = number_from("LASTMILE_DELIVERIES", DELIVERIES);
     let seed = number_from("LASTMILE_RANDOM_SEED", 1);
-    let site = Site::start(&["--backlog-bytes", BACKLOG_BYTES]);
+    // Enough is kept for everyone who resumes here.
+    let replay = ["--replay-rounds", "1000000", "--replay-bytes", "268435456"];
+    let site = Site::start(&[&["--backlog-bytes", BACKLOG_BYTES][..], &replay].concat());
     let progress = Arc::new(Progress {
         published: AtomicU64::new(0),
         deliveries: AtomicU64::new(0),
@@ -143,6 +147,9 @@ fn publish(mut redis: RedisConnection, progress: &Progress, way: Way, wanted: u6
         }
         let reply = redis.command(&[b"PUBLISH", b"stream:crash", &payload(id)]).expect("a publish");
         assert_eq!(reply.integer(), Some(1), "the server's one subscription");
+        if id.is_multiple_of(3) {
+            redis.command(&[b"PUBLISH", b"stream:double", &round("double", id / 3)]).expect("a publish");
+        }
         progress.published.store(id, SeqCst);
         if progress.last.load(SeqCst) == 0 && progress.deliveries.load(SeqCst) >= wanted {
             progress.last.store(id + WINDOW, SeqCst);
@@ -165,17 +172,32 @@ fn publish(mut redis: RedisConnection, progress: &Progress, way: Way, wanted: u6
 
 /// One subscriber after the other, until the last round is near.
 async fn occupy(place: &Place, way: Way, index: usize, mut random: Random, progress: &Progress, ends: &Ends) {
+    let mut last = None;
     while progress.last.load(SeqCst) == 0 {
         let fate = Fate::draw(&mut random, index < LONG_LIVES);
         let topic = if random.below(2) == 0 { "crash" } else { "type/multiplier" };
+        let form = Form::ALL[random.below(Form::ALL.len() as u64) as usize];
+        let since = last.filter(|_| random.below(4) == 0);
         let not_before = progress.received.load(SeqCst);
         // It is waited for from now on: its backlog may begin before it knows that it is connected.
-        progress.places[index].store(progress.published.load(SeqCst), SeqCst);
-        let subscriber = Subscriber::connect(place, way, topic).await;
-        let mut life = Life { subscriber, seen: BTreeSet::new(), stalled: false, index, progress };
+        progress.places[index].store(since.unwrap_or(progress.published.load(SeqCst)), SeqCst);
+        let subscriber = match since {
+            None => Subscriber::connect_in(place, way, topic, form).await,
+            Some(since) => Subscriber::resume_in(place, way, topic, form, since).await,
+        };
+        let mut life = Life {
+            subscriber,
+            since,
+            seen: BTreeSet::new(),
+            second: Second::default(),
+            stalled: false,
+            index,
+            progress,
+        };
         let end = life.live(fate, &mut random).await;
         progress.places[index].store(NOBODY, SeqCst);
         life.check(not_before, end);
+        last = life.seen.last().copied();
         match end {
             Ended::Left => &ends.left,
             Ended::Died => &ends.died,
@@ -202,10 +224,22 @@ enum Ended {
     Stayed,
 }
 
+/// What a subscriber has of the game that it gets now and then.
+#[derive(Default)]
+struct Second {
+    is_subscribed: bool,
+    newest: Option<u64>,
+    /// It has begun anew so many times, with a round that need not follow the one before.
+    restarts: u64,
+}
+
 /// A subscriber, and what it has received.
 struct Life<'a> {
     subscriber: Subscriber,
+    /// The round it resumed from.
+    since: Option<u64>,
     seen: BTreeSet<u64>,
+    second: Second,
     stalled: bool,
     index: usize,
     progress: &'a Progress,
@@ -227,29 +261,83 @@ impl Life<'_> {
             } else if random.below(100) == 0 {
                 self.stall(random.below(2 * WINDOW)).await;
             }
+            if self.subscriber.way.has_commands() && random.below(40) == 0 {
+                match self.change().await {
+                    Ok(()) => continue,
+                    Err(end) => return self.ended(end),
+                }
+            }
             match tokio::time::timeout(PATIENCE, self.subscriber.next_or_end()).await.expect("a round") {
                 Ok(round) => self.receive(&round),
-                Err(End::Told { words, .. }) if self.stalled => {
-                    assert_eq!(words, "subscriber too slow");
-                    return Ended::TooSlow;
-                }
-                // A goodbye of QUIC is one packet, which nobody repeats when it is lost: the next one that the client
-                // sends is answered with a reset.
-                Err(End::Broken(words)) if self.stalled && words.contains("connection has been reset") => {
-                    assert_eq!(self.subscriber.way.protocol(), "wt", "{words}");
-                    return Ended::Reset;
-                }
-                Err(end) => panic!("{:?}, stalled {}: {end:?}", self.subscriber.way, self.stalled),
+                Err(end) => return self.ended(end),
             }
             rounds += 1;
         }
         Ended::Stayed
     }
 
+    fn ended(&self, end: End) -> Ended {
+        match end {
+            End::Told { words, .. } if self.stalled => {
+                assert_eq!(words, "subscriber too slow");
+                Ended::TooSlow
+            }
+            // A goodbye of QUIC is one packet, which nobody repeats when it is lost: the next one that the client
+            // sends is answered with a reset.
+            End::Broken(words) if self.stalled && words.contains("connection has been reset") => {
+                assert_eq!(self.subscriber.way.protocol(), "wt", "{words}");
+                Ended::Reset
+            }
+            end => panic!("{:?}, stalled {}: {end:?}", self.subscriber.way, self.stalled),
+        }
+    }
+
+    /// Gets the second game from now on, or no more.
+    async fn change(&mut self) -> Result<(), End> {
+        let verb = if self.second.is_subscribed { "unsubscribe" } else { "subscribe" };
+        let answer = self.subscriber.try_say(&format!(r#"{{"{verb}":["double"]}}"#)).await?;
+        self.second.is_subscribed = !self.second.is_subscribed;
+        assert_eq!(answer.contains("\"double\""), self.second.is_subscribed, "{answer}");
+        // On a WebSocket these are of before the change; a session's rounds come on streams of their own.
+        for _ in 0..self.subscriber.pending() {
+            let round = self.subscriber.next().await;
+            self.receive(&round);
+        }
+        if self.second.is_subscribed {
+            let is_websocket = self.subscriber.way == Way::WebSocket;
+            self.second.restarts = if is_websocket { 1 } else { self.second.restarts + 1 };
+        }
+        Ok(())
+    }
+
+    fn receive_second(&mut self, received: &[u8], id: u64) {
+        let (way, form) = (self.subscriber.way, self.subscriber.form);
+        assert!(
+            received == form.of(&round("double", id)),
+            "{way:?} {form:?}: {id} is no round of either game"
+        );
+        self.progress.deliveries.fetch_add(1, SeqCst);
+        let before = self.second.newest;
+        if !way.is_ordered() {
+            return;
+        }
+        if before.is_none_or(|before| id != before + 1) {
+            assert!(
+                self.second.restarts > 0 && before.is_none_or(|before| id >= before),
+                "{way:?} {form:?}: {id} of the second game after {before:?}"
+            );
+            self.second.restarts -= 1;
+        }
+        self.second.newest = Some(id);
+    }
+
     fn receive(&mut self, round: &[u8]) {
-        let (way, id) = (self.subscriber.way, round_id(round));
-        assert!(round == payload(id), "{way:?}: {id} is not what was published");
-        let before = self.seen.last().copied();
+        let (way, form) = (self.subscriber.way, self.subscriber.form);
+        let id = form.round_id(round);
+        if round != form.of(&payload(id)) {
+            return self.receive_second(round, id);
+        }
+        let before = self.seen.last().copied().or(self.since.filter(|_| way.is_ordered()));
         assert!(self.seen.insert(id), "{way:?}: {id} came twice");
         assert!(
             !way.is_ordered() || before.is_none_or(|before| id == before + 1),
@@ -287,8 +375,16 @@ impl Life<'_> {
     fn check(&self, not_before: u64, end: Ended) {
         let way = self.subscriber.way;
         let Some(&oldest) = self.seen.first() else { return };
+        if let Some(since) = self.since {
+            assert!(oldest > since, "{way:?}: {oldest} again, behind {since}");
+            let is_whole = way.is_ordered() || (end == Ended::Stayed && way != Way::Datagram);
+            assert!(!is_whole || oldest == since + 1, "{way:?}: resumed from {since} with {oldest}");
+        }
         // A stream a round may not have brought its oldest yet; of datagrams the first may be lost.
-        assert!(oldest >= not_before, "{way:?}: began with {oldest}, but {not_before} had been delivered");
+        assert!(
+            oldest >= not_before || self.since.is_some(),
+            "{way:?}: began with {oldest}, but {not_before} had been delivered"
+        );
         if end == Ended::Stayed && way != Way::Datagram {
             let newest = self.seen.last().copied().unwrap_or_default();
             assert_eq!(self.seen.len() as u64, newest - oldest + 1, "{way:?}: a gap");

@@ -1,5 +1,6 @@
 //! WebTransport: sessions over HTTP/3. Here they are accepted; their rounds come right from the shard.
 
+mod commands;
 mod handshake;
 mod socket;
 
@@ -25,7 +26,8 @@ use self::socket::SingleDatagrams;
 use crate::catalog::Subscription;
 use crate::connect::{Entrance, Refusal, Underway};
 use crate::guard::{Access, Permit, Refused, Transport};
-use crate::shard::{OpenSession, SessionOutlet, SessionSeat, ShardId, ShardSender};
+use crate::protocol::CloseReason;
+use crate::shard::{OpenSession, SessionOutlet, SessionSeat, ShardId, ShardSender, end};
 
 /// Clients that may be in the middle of their handshake before new ones have to show that their address is theirs,
 /// which costs them a round trip.
@@ -57,7 +59,8 @@ pub struct Sessions {
 struct Served {
     connection: Connection,
     streams: SessionStreams,
-    _seat: Arc<SessionSeat>,
+    session_id: u64,
+    seat: Arc<SessionSeat>,
     _permit: Permit,
 }
 
@@ -137,8 +140,11 @@ impl Sessions {
             return self.entrance.metrics.handshakes_failed.add(1);
         };
         drop(self);
-        // The shard delivers; what is left to do here is to notice the end.
-        served.streams.ended().await;
+        // The shard delivers; what is left to do here is to hear what the client says, and to notice the end.
+        tokio::select! {
+            () = served.streams.ended() => {}
+            () = commands::serve(&served.connection, served.session_id, &served.seat) => {}
+        }
         served.connection.close(0u32.into(), b"");
     }
 
@@ -151,7 +157,7 @@ impl Sessions {
             .await
             .inspect_err(|error| debug!(%error, "a session did not come about"))
             .ok()?;
-        let (wanted, subscription) = match self.wanted(&offer) {
+        let (wanted, subscription, access) = match self.wanted(&offer) {
             Ok(found) => found,
             Err(refusal) => {
                 // A client that does not wait for its refusal needs none.
@@ -160,11 +166,27 @@ impl Sessions {
                 return None;
             }
         };
-        let outlet = SessionOutlet::new(wanted.delivery, Arc::clone(&self.entrance.metrics), self.id);
-        let seat = Arc::new(SessionSeat::join(&self.shard, outlet, subscription, wanted.since).await?);
+        let outlet = SessionOutlet::new(&wanted, Arc::clone(&self.entrance.metrics), self.id);
         let session_id = offer.session_id();
-        let streams =
-            offer.accept().await.inspect_err(|error| debug!(%error, "a session was not taken")).ok()?;
+        let from = self.entrance.from(&subscription, wanted.since).await;
+        let join = SessionSeat::join(&self.shard, outlet, subscription, from);
+        let (seat, streams) = match access {
+            Access::Granted => {
+                let seat = join.await?;
+                (seat, accept(offer).await?)
+            }
+            Access::AwaitsToken => {
+                let streams = accept(offer).await?;
+                let guard = &self.entrance.guard;
+                if !commands::identify(&connection, session_id, |token| guard.check_token(token)).await {
+                    guard.refuse(Refused::Token);
+                    end(&connection, CloseReason::Unauthorized);
+                    return None;
+                }
+                (join.await?, streams)
+            }
+        };
+        let seat = Arc::new(seat);
         let stream = match wanted.delivery {
             Delivery::Stream => Some(open_stream(&connection, session_id).await?),
             Delivery::Streams | Delivery::Datagram => None,
@@ -172,17 +194,20 @@ impl Sessions {
         let open =
             OpenSession { connection: connection.clone(), session_id, stream, seat: Arc::downgrade(&seat) };
         seat.open(open);
-        Some(Served { connection, streams, _seat: seat, _permit: permit })
+        Some(Served { connection, streams, session_id, seat, _permit: permit })
     }
 
-    /// What a session is for, if its client may have it.
-    fn wanted(&self, offer: &SessionOffer) -> Result<(StreamRequest, Subscription), Refusal> {
+    /// What a session is for, and whether its client may have it at once.
+    fn wanted(&self, offer: &SessionOffer) -> Result<(StreamRequest, Subscription, Access), Refusal> {
         let access = self.entrance.guard.admit(&offer.credentials())?;
-        if access == Access::AwaitsToken {
-            return Err(self.entrance.guard.refuse(Refused::Token).into());
-        }
-        self.entrance.resolve(offer.path(), Protocol::WebTransport)
+        let (request, subscription) = self.entrance.resolve(offer.path(), Protocol::WebTransport)?;
+        Ok((request, subscription, access))
     }
+}
+
+/// Tells the client that its session stands.
+async fn accept(offer: SessionOffer) -> Option<SessionStreams> {
+    offer.accept().await.inspect_err(|error| debug!(%error, "a session was not taken")).ok()
 }
 
 /// Opens the one stream of [`Delivery::Stream`].
