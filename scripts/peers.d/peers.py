@@ -156,7 +156,7 @@ class Measurement:
         self.name, self.group, self.flags, self.seconds, self.figures = name, group, flags, seconds, figures
 
     def command(self, server, address, redis, pid, folder):
-        command = [BINARIES / "lastmile", "run", "--json", "--out", folder, "--target", f"http://{address}"]
+        command = [BINARIES / "lastmile", "run", "--json", "--slices", "1", "--out", folder, "--target", f"http://{address}"]
         command += ["--target-pid", pid, "--protocols", server.protocol, f"--{server.protocol}-path", server.path]
         return [*command, *server.feed(redis, address), *self.flags]
 
