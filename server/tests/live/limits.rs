@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::guard::{Kept, ask, header, is_refused, request};
-use crate::common::{Place, Program, Subscriber, Way, every_way, get, http2, open, round, run, soon, until};
+use crate::common::{Place, Program, Subscriber, Way, every_way, get, open, round, run, soon, until};
 
 #[test]
 fn an_address_has_so_many_connections_and_gets_them_back() {
@@ -102,18 +102,6 @@ fn who_takes_too_long_for_a_request_is_cut_off() {
         }
         site.publish("crash", &round("crash", 1));
         assert_eq!(subscriber.next_id().await, 1, "nobody else noticed");
-    });
-}
-
-#[test]
-fn a_shared_connection_that_nothing_happens_on_is_ended_and_one_with_a_stream_is_not() {
-    every_way(&["--handshake-limit-s", "2", "--idle-limit-s", "2"], async |site| {
-        let mut subscriber = site.connect(Way::SseHttp2, "crash").await;
-        let (response, sender) = http2::request(&site.place, "/healthz").await.expect("an answer");
-        assert_eq!(response.status(), 200);
-        until("the idle connection has ended", || sender.is_closed()).await;
-        site.publish("crash", &round("crash", 1));
-        assert_eq!(subscriber.next_id().await, 1);
     });
 }
 
