@@ -105,6 +105,31 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Says something on the stream for commands, which is opened where there is none. `None` where it has ended.
+    async fn say_on_stream(&mut self, command: &str) -> Option<String> {
+        if self.commands.is_none() {
+            let opening = self.connection.open_bi().await.ok()?;
+            self.commands = Some(opening.await.ok()?);
+        }
+        let (commands, answers) = self.commands.as_mut()?;
+        let mut bytes = Vec::new();
+        append_message(&mut bytes, command.as_bytes());
+        commands.write_all(&bytes).await.ok()?;
+        let mut bytes = Vec::new();
+        loop {
+            let message = next_message(&bytes, MESSAGE_LIMIT_BYTES).expect("a length that can be");
+            if let Some((answer, used)) = message {
+                assert_eq!(used, bytes.len(), "one answer a command");
+                return Some(String::from_utf8(answer.to_vec()).expect("text"));
+            }
+            let mut buffer = [0; 1024];
+            let count = answers.read(&mut buffer).await.ok()??;
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+    }
+}
+
 impl Client for Session {
     fn next(&mut self) -> BoxFuture<'_, Result<Message, End>> {
         Box::pin(async {
@@ -125,25 +150,14 @@ impl Client for Session {
 
     fn say<'a>(&'a mut self, command: &'a str) -> BoxFuture<'a, Option<String>> {
         Box::pin(async {
-            if self.commands.is_none() {
-                let opening = self.connection.open_bi().await.ok()?;
-                self.commands = Some(opening.await.ok()?);
-            }
-            let (commands, answers) = self.commands.as_mut()?;
-            let mut bytes = Vec::new();
-            append_message(&mut bytes, command.as_bytes());
-            commands.write_all(&bytes).await.ok()?;
-            let mut bytes = Vec::new();
-            loop {
-                let message = next_message(&bytes, MESSAGE_LIMIT_BYTES).expect("a length that can be");
-                if let Some((answer, used)) = message {
-                    assert_eq!(used, bytes.len(), "one answer a command");
-                    return Some(String::from_utf8(answer.to_vec()).expect("text"));
+            // The server ends the stream that a token came on; what is said after that takes another one.
+            for _ in 0..2 {
+                if let Some(answer) = self.say_on_stream(command).await {
+                    return Some(answer);
                 }
-                let mut buffer = [0; 1024];
-                let count = answers.read(&mut buffer).await.ok()??;
-                bytes.extend_from_slice(&buffer[..count]);
+                self.commands = None;
             }
+            None
         })
     }
 }
