@@ -17,6 +17,7 @@ use std::time::Duration;
 use lastmile::channels::Turns;
 use lastmile::clock;
 use lastmile::message::{Game, MessageTemplate};
+use lastmile::receipt_log::{Detail, Extent, MOST_BYTES, ReceiptLog};
 use lastmile::recorder::{Progress, Recorder};
 use lastmile::schedule::{Arrivals, Schedule};
 use lastmile::timetable::Timetable;
@@ -47,6 +48,8 @@ struct Bench {
     table: Arc<Timetable>,
     template: Arc<MessageTemplate>,
     protocol: Protocol,
+    /// Our client keeps single receipts, as it does in a run.
+    keeps_receipts: bool,
 }
 
 fn main() {
@@ -56,16 +59,19 @@ fn main() {
     let seconds = numbers.next().unwrap_or(2.0);
     for (name, protocol) in [("ws", Protocol::WebSocket), ("sse", Protocol::Sse)] {
         let mut ours = Vec::new();
+        let mut without = Vec::new();
         let mut bare = Vec::new();
         for _ in 0..TURNS {
-            let bench = || Bench::new(receipts_per_second, subscribers, seconds, protocol);
-            ours.push(bench().turn(our_client));
-            bare.push(bench().turn(bare_client));
+            let bench = |keeps| Bench::new(receipts_per_second, subscribers, seconds, protocol, keeps);
+            ours.push(bench(true).turn(our_client));
+            without.push(bench(false).turn(our_client));
+            bare.push(bench(false).turn(bare_client));
         }
-        let (ours, bare) = (median(&mut ours), median(&mut bare));
+        let [ours, without, bare] = [&mut ours, &mut without, &mut bare].map(|values| median(values));
         println!(
-            "{name}: {ours:.0} ns a receipt, bare loop {bare:.0} ns, ratio {:.3} ({subscribers} subscribers, {receipts_per_second:.0} receipts/s, {PAYLOAD} B)",
-            ours / bare
+            "{name}: {ours:.0} ns a receipt ({without:.0} without the record of single receipts), bare loop {bare:.0} ns, ratio {:.3} ({:.3}) ({subscribers} subscribers, {receipts_per_second:.0} receipts/s, {PAYLOAD} B)",
+            ours / bare,
+            without / bare
         );
     }
 }
@@ -76,7 +82,13 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 impl Bench {
-    fn new(receipts_per_second: f64, subscribers: usize, seconds: f64, protocol: Protocol) -> Self {
+    fn new(
+        receipts_per_second: f64,
+        subscribers: usize,
+        seconds: f64,
+        protocol: Protocol,
+        keeps_receipts: bool,
+    ) -> Self {
         let rate = receipts_per_second / subscribers as f64;
         let length = Duration::from_secs_f64(seconds);
         let schedule = Schedule::new(Arrivals::Constant, rate, Duration::ZERO, length, 0);
@@ -88,6 +100,7 @@ impl Bench {
             table: Arc::new(Timetable::new(schedule, FIRST_ID)),
             template: Arc::new(template),
             protocol,
+            keeps_receipts,
         }
     }
 
@@ -161,6 +174,9 @@ fn our_client(bench: &Bench, address: SocketAddr, stop: &Stop) {
         Arc::clone(&progress),
         bench.subscribers,
     );
+    let extent = Extent::new(0, bench.table.len(), bench.subscribers, Detail::Codes, MOST_BYTES);
+    let log = || ReceiptLog::new(extent, bench.subscribers, Turns::new(1));
+    let recorder = recorder.with_receipts(bench.keeps_receipts.then(log));
     let server = HttpServer { address, host: address.to_string() };
     match bench.protocol {
         Protocol::WebSocket => {
