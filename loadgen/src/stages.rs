@@ -15,7 +15,7 @@ use lastmile_reports::schema::{LatencySummary, Stage};
 
 use crate::receipt_log::ReceiptLog;
 use crate::recorder::{add_histogram, record};
-use crate::target::{Target, get};
+use crate::target::{Target, get, get_encrypted};
 use crate::timetable::Timetable;
 
 /// When the server had a round.
@@ -32,11 +32,15 @@ pub struct ServerTimes {
 /// # Errors
 /// What the system said, or that the answer is none.
 pub fn read_server_times(target: &Target) -> io::Result<Option<HashMap<u64, ServerTimes>>> {
-    let Some(server) = &target.http else { return Ok(None) };
+    let ask = |path: &str| match (&target.http, &target.https) {
+        (Some(http), _) => get(http, path).map(Some),
+        (None, Some(https)) => get_encrypted(https, path).map(Some),
+        (None, None) => Ok(None),
+    };
     let mut times = HashMap::new();
     let mut after = 0;
     loop {
-        let (status, text) = get(server, &format!("/debug/stages?after={after}"))?;
+        let Some((status, text)) = ask(&format!("/debug/stages?after={after}"))? else { return Ok(None) };
         if status != 200 {
             return Ok(None);
         }

@@ -43,7 +43,7 @@ fn the_kernel_stamps_what_every_protocol_receives() {
     let stub = Stub::start(|_| Action::Deliver);
     // The kernel begins to stamp a moment after the first socket has asked for it: the warm-up covers that.
     let flags = "--timestamps kernel --connections 5 --rate 50 --warmup 500ms --duration 1s";
-    let protocols = "--protocols wt-stream,wt-streams,wt-datagram";
+    let protocols = "--protocols ws,sse,wt-stream,wt-streams,wt-datagram";
     let flags: Vec<&str> = flags.split(' ').chain(protocols.split(' ')).collect();
     let result = measure(&stub, &flags);
     assert_stamped(&result);
@@ -54,7 +54,7 @@ fn the_kernel_stamps_what_every_protocol_receives() {
 #[test]
 fn legs_of_the_real_server_add_up_to_the_latency() {
     let place = Place::new();
-    let flags = "--stages --connections 8 --rate 50 --warmup 200ms --duration 1s --protocols ws,sse,wt-stream,wt-datagram";
+    let flags = "--stages --connections 8 --rate 50 --warmup 200ms --duration 1s --protocols ws,wss,sse,wt-stream,wt-datagram";
     let output = finish(place.start(flags));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let result = place.written();
@@ -76,7 +76,7 @@ fn legs_of_the_real_server_add_up_to_the_latency() {
 #[test]
 fn both_together_tell_every_leg_and_a_server_without_times_has_one() {
     let place = Place::new();
-    let flags = "--stages --timestamps kernel --connections 4 --rate 50 --warmup 500ms --duration 1s --protocols wt-stream";
+    let flags = "--stages --timestamps kernel --connections 4 --rate 50 --warmup 500ms --duration 1s --protocols ws,wss,wt-stream";
     let output = finish(place.start(flags));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let result = place.written();

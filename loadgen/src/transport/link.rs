@@ -11,6 +11,7 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
+use crate::kernel_time::{KernelStamp, StampedReceiver, stamp_receipts};
 use crate::transport::tls::{TlsClient, TlsStream};
 
 /// Where a stream connects to.
@@ -25,18 +26,23 @@ pub enum Address {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Link {
-    socket: OwnedFd,
+    socket: Socket,
     tls: Option<Box<TlsStream>>,
 }
 
 impl Link {
-    /// A connection that is about to be made.
+    /// A connection that is about to be made. With `stamped`, the kernel is asked when it received what comes.
     ///
     /// # Errors
     /// What the system said.
-    pub fn begin(address: &Address, tls: Option<&TlsClient>) -> io::Result<Self> {
+    pub fn begin(address: &Address, tls: Option<&TlsClient>, stamped: bool) -> io::Result<Self> {
         let tls = tls.map(TlsClient::connect).transpose()?.map(Box::new);
-        Ok(Self { socket: address.begin()?, tls })
+        Ok(Self { socket: Socket::new(address.begin()?, stamped)?, tls })
+    }
+
+    /// When the kernel received the last byte of what was received last; `None` where it was not asked, or did not say.
+    pub fn stamp(&self) -> Option<KernelStamp> {
+        self.socket.stamps.as_ref().and_then(|stamps| stamps.latest)
     }
 
     /// The transport layer's handshake is done, or has failed.
@@ -44,7 +50,7 @@ impl Link {
     /// # Errors
     /// Why it has failed.
     pub fn connected(&self) -> io::Result<()> {
-        Ok(sockopt::socket_error(&self.socket).and_then(|outcome| outcome)?)
+        Ok(sockopt::socket_error(&self.socket.descriptor).and_then(|outcome| outcome)?)
     }
 
     /// Goes on with what has to be done before the first request; whether that is done.
@@ -54,7 +60,7 @@ impl Link {
     pub fn secure(&mut self, room: &mut Vec<u8>) -> io::Result<bool> {
         match &mut self.tls {
             None => Ok(true),
-            Some(tls) => tls.shake(&self.socket, room),
+            Some(tls) => tls.shake(&mut self.socket, room),
         }
     }
 
@@ -66,8 +72,8 @@ impl Link {
     #[inline]
     pub fn receive(&mut self, room: &mut Vec<u8>, plain: &mut [u8]) -> io::Result<Option<usize>> {
         let received = match &mut self.tls {
-            None => recv(&self.socket, plain, RecvFlags::empty()).map(|(_, received)| Some(received))?,
-            Some(tls) => tls.receive(&self.socket, room, plain)?,
+            None => Some(self.socket.receive(plain)?),
+            Some(tls) => tls.receive(&mut self.socket, room, plain)?,
         };
         Ok(received)
     }
@@ -87,6 +93,49 @@ impl Link {
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// A socket, and what the kernel says of what comes there.
+#[derive(Debug)]
+pub struct Socket {
+    descriptor: OwnedFd,
+    stamps: Option<Box<Stamps>>,
+}
+
+#[derive(Debug, Default)]
+struct Stamps {
+    receiver: StampedReceiver,
+    latest: Option<KernelStamp>,
+}
+
+impl Socket {
+    fn new(descriptor: OwnedFd, stamped: bool) -> io::Result<Self> {
+        if stamped {
+            stamp_receipts(&descriptor)?;
+        }
+        Ok(Self { descriptor, stamps: stamped.then(Box::default) })
+    }
+
+    /// Receives once: how many bytes, 0 at the end.
+    ///
+    /// # Errors
+    /// What the system said.
+    #[inline]
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let Some(stamps) = &mut self.stamps else {
+            return Ok(recv(&self.descriptor, buffer, RecvFlags::empty())?.1);
+        };
+        let received = stamps.receiver.receive(&self.descriptor, buffer);
+        let received = received.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        stamps.latest = received.stamp;
+        Ok(received.bytes)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

@@ -127,6 +127,7 @@ impl<F: Framing> Transport for StreamTransport<F> {
             pace,
             buffer: vec![0; READ_BYTES],
             encrypted: Vec::new(),
+            stamped: sink.wants_kernel_stamps(),
             sink,
         };
         reactor.run()?;
@@ -171,6 +172,8 @@ struct Reactor<'a, F: Framing, S> {
     buffer: Vec<u8>,
     /// What was received and is to be decrypted; empty without TLS.
     encrypted: Vec<u8>,
+    /// The kernel is asked when it received what comes.
+    stamped: bool,
     sink: S,
 }
 
@@ -198,7 +201,8 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
 
     fn begin_connection(&mut self) -> Result<(), AttachError> {
         let begun_ns = clock::now_ns();
-        let link = Link::begin(self.address, self.tls).map_err(|error| self.cannot_connect(error))?;
+        let link =
+            Link::begin(self.address, self.tls, self.stamped).map_err(|error| self.cannot_connect(error))?;
         let index = self.connections.len();
         epoll::add(&self.epoll, &link, epoll::EventData::new_u64(index as u64), epoll::EventFlags::OUT)
             .map_err(io::Error::from)?;
@@ -269,6 +273,9 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
         self.buffer[..held].copy_from_slice(&connection.partial);
         if received == 0 {
             return self.at_end(index, held);
+        }
+        if self.stamped {
+            self.sink.kernel_receipt(connection.link.stamp());
         }
         let end = held + received;
         if connection.phase == Phase::Open {

@@ -5,13 +5,12 @@
 //! nothing.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ring::aead::{self, Aad, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{SendFlags, send};
 use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -22,6 +21,7 @@ use rustls::{
     SignatureScheme,
 };
 
+use crate::transport::link::Socket;
 use crate::transport::{AttachError, Certificate};
 
 /// Bytes of a record's head: what it is, a version, its length.
@@ -134,7 +134,7 @@ impl TlsStream {
     ///
     /// # Errors
     /// What rustls or the system said.
-    pub fn shake(&mut self, socket: &OwnedFd, room: &mut Vec<u8>) -> io::Result<bool> {
+    pub fn shake(&mut self, socket: &mut Socket, room: &mut Vec<u8>) -> io::Result<bool> {
         let begun = self.read_records(socket, room);
         let end = match begun {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -152,7 +152,7 @@ impl TlsStream {
                 ConnectionState::EncodeTlsData(mut data) => encode(&mut data, &mut flight)?,
                 ConnectionState::TransmitTlsData(data) => {
                     // A fresh socket takes a few kilobytes whole.
-                    if send(socket, &flight, SendFlags::NOSIGNAL)? != flight.len() {
+                    if send(&*socket, &flight, SendFlags::NOSIGNAL)? != flight.len() {
                         return Err(Errno::NOBUFS.into());
                     }
                     flight.clear();
@@ -190,7 +190,7 @@ impl TlsStream {
     /// What the system said, or what is wrong with a record.
     pub fn receive(
         &mut self,
-        socket: &OwnedFd,
+        socket: &mut Socket,
         room: &mut Vec<u8>,
         plain: &mut [u8],
     ) -> io::Result<Option<usize>> {
@@ -222,9 +222,9 @@ impl TlsStream {
     }
 
     /// Receives behind what is unread: how many bytes there are then, 0 at the end.
-    fn read_records(&mut self, socket: &OwnedFd, room: &mut Vec<u8>) -> Result<usize, Errno> {
+    fn read_records(&mut self, socket: &mut Socket, room: &mut Vec<u8>) -> Result<usize, Errno> {
         let held = self.unread_into(room);
-        let (_, received) = recv(socket, &mut room[held..], RecvFlags::empty())?;
+        let received = socket.receive(&mut room[held..])?;
         Ok(if received == 0 { 0 } else { held + received })
     }
 
@@ -241,7 +241,7 @@ impl TlsStream {
     ///
     /// # Errors
     /// What the system said.
-    pub fn send(&mut self, socket: &OwnedFd, bytes: &[u8]) -> io::Result<bool> {
+    pub fn send(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<bool> {
         let State::Open(keys) = &mut self.state else { return Err(io::ErrorKind::NotConnected.into()) };
         let sealed = keys.seal(bytes)?;
         Ok(send(socket, &sealed, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)? == sealed.len())
