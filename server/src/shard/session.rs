@@ -192,6 +192,11 @@ impl SessionOutlet {
             return Ok(Progress::Waiting);
         }
         while let Some((message, moment)) = self.first.pop_front() {
+            if self.is_opening {
+                // What waits for a stream goes before it.
+                self.first.push_front((message, moment));
+                return Ok(Progress::Waiting);
+            }
             let progress = self.write_one(&message, moment)?;
             if self.is_opening {
                 self.first.push_front((message, moment));

@@ -44,6 +44,13 @@ impl Site {
         assert_eq!(receivers, 1, "subscriptions of {slug}");
     }
 
+    /// The same, and waits until the server has the round: who connects then begins with it.
+    pub async fn publish_heard(&self, slug: &str, payload: &[u8]) {
+        let heard = self.server.metrics().ingest.rounds.get();
+        self.publish(slug, payload);
+        super::until("the server has the round", || self.server.metrics().ingest.rounds.get() > heard).await;
+    }
+
     /// A subscriber that is attached.
     pub async fn connect(&self, way: Way, topic: &str) -> Subscriber {
         Subscriber::connect(&self.place, way, topic).await

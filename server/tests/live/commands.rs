@@ -16,8 +16,8 @@ fn a_game_that_is_added_begins_with_its_latest_round_and_one_that_is_left_ends()
     every_way(&[], async |site| {
         for form in Form::ALL {
             for way in ways() {
-                site.publish("double", &round("double", 70));
-                site.publish("slot", &round("slot", 4));
+                site.publish_heard("double", &round("double", 70)).await;
+                site.publish_heard("slot", &round("slot", 4)).await;
                 let mut subscriber = Subscriber::connect_in(&site.place, way, "slot", form).await;
                 assert!(subscriber.next().await == form.of(&round("slot", 4)), "{way:?} {form:?}");
                 assert_eq!(
@@ -155,7 +155,7 @@ fn a_token_may_be_the_first_thing_a_client_says() {
     std::fs::write(&path, TOKEN).expect("a file");
     let flags = ["--token-file", path.to_str().expect("text"), "--handshake-limit-s", "20"];
     every_way(&flags, async |site| {
-        site.publish("crash", &round("crash", 1));
+        site.publish_heard("crash", &round("crash", 1)).await;
         let auth = |token: &str| format!(r#"{{"auth":"{token}"}}"#);
         for way in ways() {
             let mut subscriber = site.connect(way, "crash").await;
@@ -195,7 +195,7 @@ fn changing_over_and_over_while_rounds_are_published_neither_misses_nor_repeats(
         let site = Site::start(&[]);
         run(async {
             for slug in ["crash", "double"] {
-                site.publish(slug, &round(slug, 1));
+                site.publish_heard(slug, &round(slug, 1)).await;
             }
             let mut redis = site.redis.connect().expect("a connection");
             let publisher = std::thread::spawn(move || {

@@ -8,7 +8,7 @@ use crate::common::{Form, Subscriber, Way, every_way, exchange, large_round, rou
 #[test]
 fn every_form_carries_what_was_published_on_every_way() {
     every_way(&[], async |site| {
-        site.publish("crash", &round("crash", 1));
+        site.publish_heard("crash", &round("crash", 1)).await;
         let mut subscribers = Vec::new();
         for way in Way::ALL {
             for form in Form::ALL {
@@ -58,7 +58,7 @@ fn rounds_of_an_interval_come_in_one_message() {
         for encoding in Encoding::ALL {
             let form = Form { encoding, batch_ms: 100 };
             for way in Way::ALL {
-                site.publish("crash", &round("crash", 0));
+                site.publish_heard("crash", &round("crash", 0)).await;
                 let mut subscriber = Subscriber::connect_in(&site.place, way, "crash", form).await;
                 assert!(subscriber.next().await == form.of(&round("crash", 0)), "{way:?}");
                 for id in 1..=20 {
@@ -78,7 +78,7 @@ fn rounds_of_an_interval_come_in_one_message() {
                 // Twenty publishes take longer than an interval only on a machine that stands still.
                 assert!(messages < 20, "{way:?}: {messages} messages");
                 // A newcomer begins with what it would get otherwise, and what is gathered goes before it.
-                site.publish("crash", &round("crash", 21));
+                site.publish_heard("crash", &round("crash", 21)).await;
                 let mut newcomer = Subscriber::connect_in(&site.place, way, "crash", form).await;
                 assert!(newcomer.next().await == form.of(&round("crash", 21)), "{way:?}");
                 assert!(subscriber.next().await == form.of(&round("crash", 21)), "{way:?}");
@@ -101,7 +101,7 @@ fn the_subprotocol_asks_for_msgpack() {
                  sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{protocols}\r\n"
             )
         };
-        site.publish("crash", &round("crash", 3));
+        site.publish_heard("crash", &round("crash", 3)).await;
         for (protocols, is_chosen) in [
             ("sec-websocket-protocol: chat, lastmile.msgpack\r\n", true),
             ("sec-websocket-protocol: chat\r\n", false),

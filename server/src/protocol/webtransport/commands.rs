@@ -2,7 +2,7 @@
 //! rounds are. The answer goes where the command came from, one after the other: a client that says more than it is
 //! answered is held up by QUIC's own flow control.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use lastmile_wire::command::{Command, CommandError, MAX_COMMAND_BYTES};
 use lastmile_wire::webtransport::{
@@ -81,8 +81,13 @@ pub async fn serve(connection: &Connection, session_id: u64, seat: &Arc<SessionS
     }
 }
 
-async fn serve_stream(stream: Box<CommandStream>, session_id: u64, seat: std::sync::Weak<SessionSeat>) {
-    let Some(mut stream) = accept(stream, session_id).await else { return };
+async fn serve_stream(stream: Box<CommandStream>, session_id: u64, seat: Weak<SessionSeat>) {
+    if let Some(stream) = accept(stream, session_id).await {
+        answer_all(stream, seat).await;
+    }
+}
+
+async fn answer_all(mut stream: Box<CommandStream>, seat: Weak<SessionSeat>) {
     while let Some(command) = stream.next().await {
         let Some(seat) = seat.upgrade() else { return };
         let Some(answer) = seat.say(command).await else { return };
@@ -116,28 +121,41 @@ async fn accept(mut stream: Box<CommandStream>, session_id: u64) -> Option<Box<C
     }
 }
 
-/// Waits for the token of a client that has brought none with its request: the first thing it says. Gives whether it
-/// is a good one; it is told.
-pub async fn identify(connection: &Connection, session_id: u64, check: impl Fn(&[u8]) -> bool) -> bool {
-    let Some((command, asked)) = first_command(connection, session_id).await else { return false };
+/// A client that has said who it is, and the stream it did so on, where more may follow.
+pub struct Identified(Option<Box<CommandStream>>);
+
+impl Identified {
+    /// Hears what follows.
+    pub fn go_on(self, seat: &Arc<SessionSeat>) {
+        if let Some(stream) = self.0 {
+            tokio::spawn(answer_all(stream, Arc::downgrade(seat)));
+        }
+    }
+}
+
+/// Waits for the token of a client that has brought none with its request: the first thing it says. `None` where it is
+/// none of ours.
+pub async fn identify(
+    connection: &Connection,
+    session_id: u64,
+    check: impl Fn(&[u8]) -> bool,
+) -> Option<Identified> {
+    let (command, asked) = first_command(connection, session_id).await?;
     if !matches!(&command, Ok(Command::Auth(token)) if check(token.as_bytes())) {
-        return false;
+        return None;
     }
     let answer = lastmile_wire::command::authenticated();
     match asked {
         Asked::InDatagram => {
             // Datagrams may be lost; that rounds arrive says the same.
             let _ = connection.send_datagram(datagram(session_id, answer.as_bytes()).into());
+            Some(Identified(None))
         }
         Asked::OnStream(mut stream) => {
-            if stream.answer(&answer).await.is_none() {
-                return false;
-            }
-            // Further commands take a further stream, which a client can open at once.
-            let _ = stream.answers.finish();
+            stream.answer(&answer).await?;
+            Some(Identified(Some(stream)))
         }
     }
-    true
 }
 
 async fn first_command(

@@ -170,20 +170,21 @@ impl Sessions {
         let session_id = offer.session_id();
         let from = self.entrance.from(&subscription, wanted.since).await;
         let join = SessionSeat::join(&self.shard, outlet, subscription, from);
-        let (seat, streams) = match access {
+        let (seat, streams, identified) = match access {
             Access::Granted => {
                 let seat = join.await?;
-                (seat, accept(offer).await?)
+                (seat, accept(offer).await?, None)
             }
             Access::AwaitsToken => {
                 let streams = accept(offer).await?;
                 let guard = &self.entrance.guard;
-                if !commands::identify(&connection, session_id, |token| guard.check_token(token)).await {
+                let check = |token: &[u8]| guard.check_token(token);
+                let Some(identified) = commands::identify(&connection, session_id, check).await else {
                     guard.refuse(Refused::Token);
                     end(&connection, CloseReason::Unauthorized);
                     return None;
-                }
-                (join.await?, streams)
+                };
+                (join.await?, streams, Some(identified))
             }
         };
         let seat = Arc::new(seat);
@@ -194,6 +195,9 @@ impl Sessions {
         let open =
             OpenSession { connection: connection.clone(), session_id, stream, seat: Arc::downgrade(&seat) };
         seat.open(open);
+        if let Some(identified) = identified {
+            identified.go_on(&seat);
+        }
         Some(Served { connection, streams, session_id, seat, _permit: permit })
     }
 
