@@ -80,6 +80,8 @@ fn objections_are_told_with_the_verdict() {
     result.cases[1].errors = vec![("subscriber 7: connection reset".to_owned(), 3)];
     let text = plain(&result, 200);
     assert!(line(&text, "INVALID: ").contains("2 objections"));
+    assert!(text.contains("carries no claim"), "its sentences say so");
+    assert!(!plain(&sample::first_light(), 200).contains("carries no claim"));
     assert_eq!(line(&text, "- ws"), "- ws, accounting: 2 lost (0.0020 %)");
     assert_eq!(line(&text, "- sse"), "- sse, completeness: subscriber 7: connection reset (3×)");
     let text = markdown::render(&result);

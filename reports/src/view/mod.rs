@@ -33,6 +33,9 @@ use sweep::Sweep;
 use table::Table;
 use waterfall::Waterfall;
 
+/// What heads the sentences of a run that is not to be believed.
+const NO_CLAIM: &str = "This run is invalid: what follows describes its figures and carries no claim.";
+
 /// Everything a report of one run says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -166,10 +169,13 @@ impl Report {
             .collect();
         let sweeps = Sweep::all_of(result);
         // With several loads each group has its own sentences; a head with all of them would be read by nobody.
-        let summary = match groups.as_slice() {
+        let mut summary = match groups.as_slice() {
             [only] => only.sentences.clone(),
             many => summary_of_many(result, many, &sweeps),
         };
+        if verdict == Verdict::Invalid && !summary.is_empty() {
+            summary.insert(0, NO_CLAIM.to_owned());
+        }
         let (protocols, load) = (protocols(result), loads.shared());
         let errors = result.cases.iter().flat_map(|case| {
             case.errors.iter().map(|(text, count)| (loads.name_of(case), text.clone(), *count))
