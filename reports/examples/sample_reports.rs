@@ -1,5 +1,5 @@
-//! Writes the made-up results and their reports into a folder, to look at them:
-//! `cargo run -p lastmile-reports --example sample_reports -- FOLDER`.
+//! Writes the made-up results and their reports into a folder, to look at them, or the reports of given results:
+//! `cargo run -p lastmile-reports --example sample_reports -- FOLDER [RESULT.json…]`.
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;
@@ -13,6 +13,15 @@ use lastmile_reports::{html, json, markdown, store, terminal};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: sample_reports FOLDER")?);
     std::fs::create_dir_all(&folder)?;
+    let given: Vec<PathBuf> = std::env::args().skip(2).map(PathBuf::from).collect();
+    for (number, path) in given.iter().enumerate() {
+        let result = store::read(path)?;
+        store::write_text(&folder.join(format!("given-{number}.html")), &html::render(&result))?;
+        println!("{}", terminal::render(&result, &TerminalOptions { width: 120, color: true }));
+    }
+    if !given.is_empty() {
+        return Ok(());
+    }
     for (name, result) in [
         ("first-light", sample::first_light()),
         ("a-minute", sample::a_minute()),
