@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lastmile_reports::schema::{LatencySummary, RunResult};
 use lastmile_reports::statistics::highest_resolved;
+use lastmile_reports::view::comparison::Run;
 use lastmile_reports::{html, store};
 
 /// Every tag of a page in order: its name, and whether it closes or is empty. Fails on anything that is no tag.
@@ -331,6 +332,32 @@ fn results_with_nothing_to_draw_are_drawn_all_the_same() {
     let mut words = page.split(['"', '<', '>', ' ']).filter(|word| word.len() < 1_000);
     let is_no_number = |word: &str| word.contains("NaN") || word.contains("inf");
     assert!(!words.any(is_no_number), "what is no number is not printed as one");
+}
+
+#[test]
+fn absurd_numbers_are_drawn_without_a_stumble() {
+    let mut result = sample::full();
+    for (index, case) in result.cases.iter_mut().enumerate() {
+        case.timeline[0].second = u32::MAX;
+        case.timeline[1].buckets = vec![(i16::MIN, u64::MAX), (i16::MAX, u64::MAX), (30, u64::MAX), (30, 1)];
+        case.latency_us.p99 = Some(if index == 0 { 1e300 } else { 1e-300 });
+        case.rate = 1e300;
+        case.duration_s = 0.0;
+        for slice in &mut case.slices {
+            slice.server_cpu_us_per_delivery = Some(1e300);
+        }
+        if let Some(health) = &mut case.health {
+            health.steal_share = Some(1e300);
+        }
+    }
+    for step in result.capacity.iter_mut().flat_map(|search| &mut search.steps) {
+        (step.rate, step.lost, step.latency_us.p99) = (1e300, u64::MAX, Some(1e300));
+    }
+    let page = html::render(&result);
+    assert_well_formed(&page);
+    let other = sample::full();
+    let runs = [Run { name: "absurd", result: &result }, Run { name: "other", result: &other }];
+    assert_well_formed(&html::render_comparison(&runs));
 }
 
 /// Results as every version of the schema wrote them; a file here is never changed, only added.

@@ -117,7 +117,7 @@ fn change_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     };
     for step in [1.0, 2.0, 5.0, 10.0, 20.0, 25.0, 50.0, 100.0] {
         let (first, last) = ((percent(low) / step).ceil() as i64, (percent(high) / step).floor() as i64);
-        if last - first < most as i64 && high / low < 2.5 {
+        if high / low < 2.5 && last - first < most as i64 {
             return (first..=last)
                 .map(|index| index as f64 * step)
                 .map(|change| (1.0 + change / 100.0, label(change)))

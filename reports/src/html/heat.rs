@@ -46,7 +46,7 @@ pub fn render(maps: &[HeatMap], by_doubling: &[Doublings]) -> Option<String> {
 
 fn plot(map: &HeatMap, (low, high): (i16, i16), columns: u32) -> String {
     let (low_us, high_us) = (bucket_begins_us(low), bucket_begins_us(high + 1));
-    let end = f64::from(columns * map.seconds_a_column);
+    let end = f64::from(columns) * f64::from(map.seconds_a_column);
     let margins = Margins { top: 6.0, right: 10.0, bottom: 40.0, left: 54.0 };
     let mut plot =
         Plot::new(380.0, 190.0, margins, Axis::Linear(0.0, end), Axis::Logarithmic(low_us, high_us));

@@ -190,7 +190,7 @@ fn draw_time_series(plot: &mut Plot, series: &TimeSeries, quantity: Quantity) {
     let (left, right) = plot.x.range();
     let stretches: Vec<Vec<(f64, f64)>> = series
         .points
-        .chunk_by(|left, right| right.0 == left.0 + 1)
+        .chunk_by(|left, right| left.0.checked_add(1) == Some(right.0))
         .map(|stretch| thin_out(stretch, plot.x.domain(), (right - left) as usize / 3))
         .collect();
     plot.line(&stretches);

@@ -9,6 +9,13 @@ const MOST_COLUMNS: u32 = 120;
 /// Buckets of the result that make a doubling of the latency.
 const BUCKETS_A_DOUBLING: i16 = 4;
 
+/// Buckets that a latency can be in, from 1 ns to a day; what a damaged result has beyond would stretch the scale.
+const PLAUSIBLE: std::ops::RangeInclusive<i16> = -40..=146;
+
+fn plausible(buckets: &[(i16, u64)]) -> impl Iterator<Item = &(i16, u64)> {
+    buckets.iter().filter(|(bucket, count)| PLAUSIBLE.contains(bucket) && *count > 0)
+}
+
 /// The heat map of one case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeatMap {
@@ -48,8 +55,8 @@ pub fn bucket_begins_us(bucket: i16) -> f64 {
 impl HeatMap {
     /// The map of a case; `None` where its timeline does not tell magnitudes.
     pub fn of(case: &CaseResult) -> Option<Self> {
-        let seconds = case.timeline.iter().map(|point| point.second).max()? + 1;
-        let seconds_a_column = seconds.div_ceil(MOST_COLUMNS);
+        let last = case.timeline.iter().map(|point| point.second).max()?;
+        let seconds_a_column = last / MOST_COLUMNS + 1;
         let mut columns: Vec<(u32, Vec<(i16, u64)>)> = Vec::new();
         for point in &case.timeline {
             let index = point.second / seconds_a_column;
@@ -60,9 +67,9 @@ impl HeatMap {
                     &mut columns.last_mut()?.1
                 }
             };
-            for (bucket, count) in &point.buckets {
+            for (bucket, count) in plausible(&point.buckets) {
                 match column.iter_mut().find(|(other, _)| other == bucket) {
-                    Some((_, sum)) => *sum += count,
+                    Some((_, sum)) => *sum = sum.saturating_add(*count),
                     None => column.push((*bucket, *count)),
                 }
             }
@@ -86,18 +93,18 @@ impl HeatMap {
 
 fn shares(index: u32, mut cells: Vec<(i16, u64)>) -> HeatColumn {
     cells.sort_unstable();
-    let total: u64 = cells.iter().map(|(_, count)| count).sum();
-    let share = |(bucket, count): (i16, u64)| (bucket, count as f64 / total.max(1) as f64);
+    let total: f64 = cells.iter().map(|(_, count)| *count as f64).sum();
+    let share = |(bucket, count): (i16, u64)| (bucket, count as f64 / total.max(1.0));
     HeatColumn { index, cells: cells.into_iter().map(share).collect() }
 }
 
 /// The whole window by doublings; `None` where the timeline does not tell magnitudes.
 pub fn by_doubling(case: &CaseResult) -> Option<Doublings> {
     let mut sums: Vec<(i16, u64)> = Vec::new();
-    for (bucket, count) in case.timeline.iter().flat_map(|point| &point.buckets) {
+    for (bucket, count) in case.timeline.iter().flat_map(|point| plausible(&point.buckets)) {
         let doubling = bucket.div_euclid(BUCKETS_A_DOUBLING);
         match sums.iter_mut().find(|(other, _)| *other == doubling) {
-            Some((_, sum)) => *sum += count,
+            Some((_, sum)) => *sum = sum.saturating_add(*count),
             None => sums.push((doubling, *count)),
         }
     }
