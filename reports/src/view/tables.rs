@@ -31,8 +31,11 @@ type Pick = fn(&LatencySummary) -> Option<f64>;
 fn table_of_cases(result: &RunResult, caption: &str, columns: Vec<CaseColumn<'_>>) -> Table {
     let loads = Loads::of(result);
     let mut all = vec![CaseColumn::new(Column::words("protocol", "How the client is connected"), |case| {
-        let name = Cell::plain(case.protocol.clone());
-        if case.floor { Cell { remark: Some(FLOOR.to_owned()), tone: Tone::Quiet, ..name } } else { name }
+        let name = case.protocol.clone();
+        if !case.floor {
+            return Cell::plain(name);
+        }
+        Cell { remark: Some(FLOOR.to_owned()), tone: Tone::Quiet, ..Cell::plain(format!("{name} (floor)")) }
     })];
     all.extend(loads.varying_columns().into_iter().map(|(column, cell)| CaseColumn::new(column, cell)));
     all.extend(columns);
