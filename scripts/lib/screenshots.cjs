@@ -13,7 +13,7 @@ const pictures = [
   ['report.png', { viewport: wide }, 'header', '#percentiles'],
   ['report-time.png', { viewport: wide }, '#heat', '#legs'],
   ['report-dark.png', { viewport: wide, colorScheme: 'dark' }, '#percentiles', '#percentiles'],
-  ['report-phone.png', { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 }, 'header', '#results'],
+  ['report-phone.png', { viewport: { width: 390, height: 844 } }, 'header', '#results'],
 ];
 
 (async () => {

@@ -66,11 +66,11 @@ pub fn table(result: &RunResult, checks: &[Check]) -> Table {
         let outcome = |name: &str| {
             checks.iter().find(|check| check.name == name).and_then(|check| check.outcomes.get(index))
         };
-        let cells = shown.iter().map(|(_, _, _, figure, check)| match figure(case) {
+        let cells = shown.iter().map(|(name, _, _, figure, check)| match figure(case) {
             None => Cell::absent("not measured"),
             Some(text) => match outcome(check) {
-                Some(Outcome::Suspect(finding) | Outcome::Invalid(finding)) => {
-                    // Several figures may belong to one check; whose finding it is, it tells in words.
+                // Several figures may belong to one check; whose finding it is, it tells in words.
+                Some(Outcome::Suspect(finding) | Outcome::Invalid(finding)) if is_about(name, finding) => {
                     Cell { tone: Tone::Bad, remark: Some(finding.clone()), ..Cell::plain(text) }
                 }
                 _ => Cell::plain(text),
@@ -86,6 +86,19 @@ pub fn table(result: &RunResult, checks: &[Check]) -> Table {
         rows: rows.collect(),
         columns,
     }
+}
+
+/// Whether a finding of a check is about this of its figures.
+fn is_about(figure: &str, finding: &str) -> bool {
+    let word = match figure {
+        "busiest thread" => "thread",
+        "canary" => "timer",
+        "stolen" => "stolen",
+        "drops" => "dropped",
+        "throttled" => "throttled",
+        _ => "",
+    };
+    finding.contains(word)
 }
 
 fn of(found: &str, limit: &str) -> String {
@@ -143,4 +156,30 @@ fn throttled(case: &CaseResult) -> Option<String> {
 fn costs(case: &CaseResult) -> Option<String> {
     let (generator_us, server_us) = (case.generator.cpu_us_per_delivery?, case.server.cpu_us_per_delivery?);
     Some(of(&time_us(generator_us), &format!("< {}", time_us(server_us))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks;
+    use crate::schema::ThreadUse;
+
+    #[test]
+    fn a_figure_stands_out_where_the_finding_is_its_own() {
+        let mut result: RunResult =
+            serde_json::from_str(include_str!("../../tests/data/first-light-1.json")).expect("a result");
+        result.cases[0].health = Some(Health {
+            threads: vec![ThreadUse { name: "subscribers 0".to_owned(), cpu_share: 0.97, spins: false }],
+            canary_us: Some(LatencySummary { p99_9: Some(1.0), ..LatencySummary::default() }),
+            ..Health::default()
+        });
+        let table = table(&result, &checks::judge(&result));
+        let cell = |name: &str| {
+            let index = table.columns.iter().position(|column| column.name == name).expect("a column");
+            &table.rows[0].cells[index]
+        };
+        assert_eq!((cell("busiest thread").tone, cell("busiest thread").text.as_str()), (Tone::Bad, "97 %"));
+        assert_eq!(cell("canary").tone, Tone::Plain);
+        assert!(table.is_rectangular());
+    }
 }
