@@ -8,8 +8,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use lastmile_reports::gate::{GateResult, Metric, Outcome, Role};
+use lastmile::commands::prepare::prepare_plan;
+use lastmile::gate::settings::{GateSettings, Mode};
+use lastmile::gate::{GateRequest, Side, gate as run_gate};
+use lastmile::interrupt::Interrupt;
+use lastmile::progress::Silent;
+use lastmile::scenario::settings::{LoadSettings, RunSettings, ServerSettings};
+use lastmile::scenario::{Scenario, Source};
+use lastmile::stack::StackPlan;
+use lastmile::stack::program::ServerProgram;
+use lastmile::variant::Variant;
+use lastmile_reports::gate::{Build, GateResult, Metric, Outcome, Role};
 use support::{lastmile, server_program, text};
 
 /// Short blocks of little load: what is tested is not how well they measure.
@@ -209,6 +220,52 @@ fn any_two_servers_are_gated_by_their_commands() {
     assert_eq!(result.failure, None);
     assert!(result.blocks.len() >= 6 * 2 + 2, "{}", result.blocks.len());
     assert!(result.blocks.iter().all(|block| block.value(Metric::Cpu).is_some_and(|cpu| cpu > 0.0)));
+}
+
+/// The library does not ask how many cores there are: two, one for each side, show that it works.
+#[test]
+fn a_duet_measures_both_at_once_and_its_noise_in_pairs_of_its_own() {
+    let load = LoadSettings {
+        protocols: Some(vec![Variant::WS]),
+        connections: Some(vec![10]),
+        duration: Some(Duration::from_millis(300)),
+        warmup: Some(Duration::from_millis(50)),
+        ..LoadSettings::default()
+    };
+    let scenario =
+        Scenario::load(&Source::Flags, &load, &RunSettings::default(), &ServerSettings::default()).unwrap();
+    let program = ServerProgram::find(Some(&server_program())).unwrap();
+    let side = |name: &str| Side {
+        build: Build { name: name.into(), program: name.into(), ..Build::default() },
+        stack: StackPlan::Private { program: program.clone(), redis: None, stages: false },
+    };
+    let settings = GateSettings {
+        pairs: Some(vec![6]),
+        metrics: Some(vec![Metric::Cpu]),
+        alpha: Some(0.2),
+        mode: Some(Mode::Duet),
+        ..GateSettings::default()
+    };
+    let request = GateRequest {
+        plan: prepare_plan(&scenario).unwrap(),
+        conditions: Vec::new(),
+        base: side("base"),
+        candidate: side("candidate"),
+        rules: settings.rules(),
+        command: String::new(),
+        reproduce: String::new(),
+    };
+    let result = run_gate(&request, &Interrupt::default(), &Silent);
+    assert_eq!((result.failure.as_deref(), result.mode.as_str()), (None, "duet"));
+    let of = |role: Role| result.blocks.iter().filter(move |block| block.role == role);
+    assert!(of(Role::Candidate).count() >= 6 && of(Role::BaseAgain).count() >= 2);
+    for other in of(Role::Candidate).chain(of(Role::BaseAgain)) {
+        let beside: Vec<_> = of(Role::Base).filter(|base| base.pair == other.pair).collect();
+        assert_eq!(beside.len(), 1, "pair {}", other.pair);
+        assert_eq!(beside[0].at_s.to_bits(), other.at_s.to_bits(), "begun together");
+    }
+    let judgement = &result.judgements[0];
+    assert!(judgement.pairs >= 6 && judgement.noise_changes.len() >= 2, "{judgement:?}");
 }
 
 #[test]
