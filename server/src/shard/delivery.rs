@@ -41,9 +41,11 @@ impl Shard {
 
     pub(super) fn enter_group(&mut self, key: MemberKey, group_key: GroupKey) {
         self.counters().protocol(protocol_of(group_key.format.framing)).connections.add(1);
-        let id = self.groups.find(group_key);
         // What has been gathered until now is older than the newcomer's answer from the hub.
-        self.complete_batch(id);
+        let gathering = self.groups.find(group_key.clone());
+        self.complete_batch(gathering);
+        // That may have closed the last of those who were there, and the group with them.
+        let id = self.groups.find(group_key);
         let Some(group) = self.groups.get_mut(id) else { return };
         let position = match &mut group.members {
             GroupMembers::Bytes(wheel) => wheel.enter(key.slot),

@@ -177,8 +177,10 @@ async fn occupy(place: &Place, way: Way, index: usize, mut random: Random, progr
         let fate = Fate::draw(&mut random, index < LONG_LIVES);
         let topic = if random.below(2) == 0 { "crash" } else { "type/multiplier" };
         let form = Form::ALL[random.below(Form::ALL.len() as u64) as usize];
-        // The publisher waits for no datagram, so one that has much to catch up would become too slow.
-        let since = last.filter(|_| random.below(4) == 0 && way != Way::Datagram);
+        // Not with more to catch up than may wait for it, or it would be too slow from the beginning; the publisher
+        // waits for no datagram.
+        let is_near = |last: &u64| progress.published.load(SeqCst).saturating_sub(*last) < 2 * WINDOW;
+        let since = last.filter(is_near).filter(|_| random.below(4) == 0 && way != Way::Datagram);
         let not_before = progress.received.load(SeqCst);
         // It is waited for from now on: its backlog may begin before it knows that it is connected.
         progress.places[index].store(since.unwrap_or(progress.published.load(SeqCst)), SeqCst);
