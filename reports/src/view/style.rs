@@ -40,9 +40,15 @@ pub fn is_encrypted(protocol: &str) -> bool {
     base.starts_with("wt") || base.starts_with("wss") || base.ends_with("-tls")
 }
 
-/// Whether a protocol promises to deliver every message once and in order.
+/// Whether a protocol promises to deliver every message once.
 pub fn is_reliable(protocol: &str) -> bool {
     !protocol.contains("datagram")
+}
+
+/// Whether a protocol promises to deliver messages in the order published. Streams of their own overtake each other: that
+/// is what they are for.
+pub fn is_ordered(protocol: &str) -> bool {
+    is_reliable(protocol) && !protocol.starts_with("wt-streams")
 }
 
 #[cfg(test)]
@@ -69,8 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn only_datagrams_may_be_lost() {
+    fn only_datagrams_may_be_lost_and_only_they_and_streams_of_their_own_overtake() {
         assert!(is_reliable("ws") && is_reliable("wt-streams"));
         assert!(!is_reliable("wt-datagram"));
+        assert!(is_ordered("sse-tls") && is_ordered("wt-stream+batch5"));
+        assert!(!is_ordered("wt-streams") && !is_ordered("wt-streams+msgpack") && !is_ordered("wt-datagram"));
     }
 }

@@ -8,7 +8,7 @@ use crate::schema::{CaseResult, SliceSummary};
 use crate::statistics::{Distribution, Interval, RatioInterval, paired_ratio};
 
 use super::series::interval_us;
-use super::style::{is_encrypted, is_reliable};
+use super::style::{is_encrypted, is_ordered, is_reliable};
 
 /// A case with its distribution.
 pub type Measured<'a> = (&'a CaseResult, &'a Distribution);
@@ -229,7 +229,10 @@ fn faults(case: &CaseResult) -> Option<String> {
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("{what} {} ({})", whole(count), percent(count, books.expected)))
     .collect();
-    let promise = if is_reliable(&case.protocol) { "" } else { ", which it does not promise to avoid" };
+    let breaks_promise = books.corrupt > 0
+        || (is_reliable(&case.protocol) && books.lost + books.duplicated > 0)
+        || (is_ordered(&case.protocol) && books.reordered > 0);
+    let promise = if breaks_promise { "" } else { ", which it does not promise to avoid" };
     (!faults.is_empty()).then(|| {
         format!("{} {} of {} deliveries{promise}", case.protocol, list(&faults), whole(books.expected))
     })

@@ -6,7 +6,7 @@ use crate::statistics::{Distribution, Interval, samples_to_resolve};
 
 use super::loads::{self, Load, Loads};
 use super::series::{interval_us, samples};
-use super::style::{self, is_reliable};
+use super::style::{self, is_ordered, is_reliable};
 use super::table::{Cell, Column, Row, Table, Tone};
 
 /// A column and the cell it has for a case.
@@ -282,7 +282,13 @@ pub fn accounting(result: &RunResult) -> Table {
     ));
     columns.push(CaseColumn::new(
         Column::words("promise", "Whether the protocol promises to deliver every message once and in order"),
-        |case| Cell::plain(if is_reliable(&case.protocol) { "reliable, in order" } else { "best effort" }),
+        |case| {
+            Cell::plain(match (is_reliable(&case.protocol), is_ordered(&case.protocol)) {
+                (true, true) => "reliable, in order",
+                (true, false) => "reliable, any order",
+                (false, _) => "best effort",
+            })
+        },
     ));
     table_of_cases(result, "What became of every expected delivery", columns)
 }
