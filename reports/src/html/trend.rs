@@ -93,5 +93,5 @@ fn plot(series: &Series, changes: &[Change<'_>]) -> Option<(String, String)> {
     let told: Vec<String> = of_series.iter().filter_map(|change| change.point.change()).map(signed).collect();
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
     let words = format!("{} of {} by run", series.metric, series.case);
-    Some((format!("{}{told}", series.metric), plot.finish_still("third", &words)))
+    Some((format!("{}{told}", series.metric), plot.finish_still("third trend", &words)))
 }
