@@ -78,7 +78,9 @@ fn tells_changes(db: &str) {
     let page = folder.path().join("trend.html");
     said(&history(&["report", "--db", db, "--branch", "main", "-o", words(&page)]), 0);
     let page = fs::read_to_string(page).unwrap();
-    assert!(page.contains("commit10of2") && page.matches("<svg class=\"plot still third trend\"").count() >= 2);
+    assert!(
+        page.contains("commit10of2") && page.matches("<svg class=\"plot still third trend\"").count() >= 2
+    );
 
     let out = folder.path().join("csv");
     let exported = said(&history(&["export", "--db", db, "--branch", "main", "--out", words(&out)]), 0);
