@@ -212,7 +212,7 @@ pub struct CompareArguments {
 /// Flags of `lastmile gate`.
 #[derive(Debug, Clone, Args)]
 pub struct GateArguments {
-    /// A scenario file, with [gate] in it or without; flags take the place of what it says
+    /// A scenario file, with a gate table in it or without; flags take the place of what it says
     #[arg(value_name = "FILE")]
     pub scenario: Option<PathBuf>,
 

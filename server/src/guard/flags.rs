@@ -1,6 +1,6 @@
 //! The flags of the guard, and the limits they come to.
 
-#![allow(clippy::doc_markdown, reason = "the doc comments are the flags' help text")]
+#![allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "the doc comments are the flags' help text")]
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
