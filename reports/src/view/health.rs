@@ -32,7 +32,7 @@ const FIGURES: [(&str, &str, &str, Figure, &str); 9] = [
     (
         "canary",
         "",
-        "How late a 1 ms timer beside the generator fired, at the highest quantile it resolves; at most 10 % of the p99",
+        "How late a 1 ms timer beside the generator fired, at the highest quantile it resolves; told above 10 % of the p99",
         canary,
         "generator headroom",
     ),
