@@ -212,7 +212,8 @@ const MOST_THREAD_SHARE: f64 = 0.8;
 /// Largest part of the measured p99 that the generator's own delays may make up without being told.
 const MOST_OWN_DELAY: f64 = 0.1;
 /// From this part on, p99 against p99, the measured figure may be more the generator's than the server's. (On two cores
-/// shared with the server the kernel lets any thread wait: there the canary's p99 is an eighth to a quarter of the measured.)
+/// shared with the server the kernel lets any thread wait: there the canary's p99 is mostly an eighth to a quarter of the
+/// measured, and has been half.)
 const MOST_OF_THE_FIGURE: f64 = 0.5;
 /// Largest share of the machine's processor time that may be stolen.
 const MOST_STEAL: f64 = 0.01;
