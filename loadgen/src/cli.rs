@@ -238,6 +238,28 @@ pub struct GateArguments {
     #[arg(long, value_name = "COMMAND", conflicts_with = "candidate", help_heading = "Builds")]
     pub candidate_cmd: Option<String>,
 
+    /// Further flags of the base, split as a shell does: '--shards 2'
+    #[arg(
+        long,
+        value_name = "FLAGS",
+        conflicts_with = "base_cmd",
+        allow_hyphen_values = true,
+        value_parser = Words::parse,
+        help_heading = "Builds"
+    )]
+    pub base_args: Option<Words>,
+
+    /// Further flags of the candidate
+    #[arg(
+        long,
+        value_name = "FLAGS",
+        conflicts_with = "candidate_cmd",
+        allow_hyphen_values = true,
+        value_parser = Words::parse,
+        help_heading = "Builds"
+    )]
+    pub candidate_args: Option<Words>,
+
     /// What builds a git reference, in its worktree [default: cargo build --release --locked -p lastmile-server]
     #[arg(long, value_name = "COMMAND", requires = "build_output", help_heading = "Builds")]
     pub build_cmd: Option<String>,
@@ -295,6 +317,21 @@ impl GateArguments {
     }
 }
 
+/// Flags in one argument, as they are written in a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words(pub Vec<String>);
+
+impl Words {
+    /// Splits them.
+    ///
+    /// # Errors
+    /// What to give instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words = shlex::split(text);
+        words.map(Self).ok_or_else(|| format!("{text:?} has a quotation mark without its second"))
+    }
+}
+
 /// Flags of `lastmile history`.
 #[derive(Debug, Clone, Args)]
 pub struct HistoryArguments {
@@ -306,7 +343,7 @@ pub struct HistoryArguments {
 /// What can be done with a history.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HistoryTask {
-    /// Add results of runs
+    /// Add results of runs, and both sides of gates
     Add(HistoryAdd),
     /// List the runs
     List(HistoryList),
@@ -327,7 +364,7 @@ pub struct HistoryAdd {
     #[arg(long, value_name = "URL", env = "LASTMILE_HISTORY", hide_env_values = true)]
     pub db: String,
 
-    /// The results to add
+    /// The results to add: result.json of runs, gate.json of gates
     #[arg(required = true, value_name = "RESULT")]
     pub results: Vec<PathBuf>,
 
@@ -335,9 +372,17 @@ pub struct HistoryAdd {
     #[arg(long, value_name = "NAME")]
     pub branch: Option<String>,
 
-    /// The revision measured [default: as the CI says, else the one in the result]
+    /// The revision measured [default: as the CI says, else the one in the result; of a gate, that of the candidate]
     #[arg(long, value_name = "COMMIT")]
     pub revision: Option<String>,
+
+    /// The branch of a gate's base [default: the one the CI says the change goes into, else the candidate's]
+    #[arg(long, value_name = "NAME")]
+    pub base_branch: Option<String>,
+
+    /// The revision of a gate's base, where the result does not say
+    #[arg(long, value_name = "COMMIT")]
+    pub base_revision: Option<String>,
 
     /// Also results that their own checks call INVALID
     #[arg(long)]

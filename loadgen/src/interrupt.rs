@@ -18,7 +18,7 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 pub struct Interrupt {
     asked: AtomicU32,
     /// What would outlive an exit without destructors.
-    processes: Mutex<Weak<Processes>>,
+    processes: Mutex<Vec<Weak<Processes>>>,
 }
 
 impl Interrupt {
@@ -56,10 +56,8 @@ impl Interrupt {
     /// Asks the run to end, as a signal does.
     pub fn ask(&self) {
         if self.asked.fetch_add(1, Ordering::AcqRel) > 0 {
-            let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-            if let Some(processes) = processes {
-                processes.kill();
-            }
+            let all = std::mem::take(&mut *self.processes.lock().unwrap_or_else(PoisonError::into_inner));
+            all.iter().filter_map(Weak::upgrade).for_each(|processes| processes.kill());
             std::process::exit(EXIT_INTERRUPTED.into());
         }
     }
@@ -71,6 +69,8 @@ impl Interrupt {
 
     /// These processes are to be killed when the program has to end at once.
     pub fn guard(&self, processes: &Arc<Processes>) {
-        *self.processes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(processes);
+        let mut all = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|guarded| guarded.strong_count() > 0);
+        all.push(Arc::downgrade(processes));
     }
 }

@@ -39,6 +39,7 @@ pub mod stack;
 pub mod stages;
 pub mod target;
 pub mod timetable;
+pub mod together;
 pub mod transport;
 pub mod unpack;
 pub mod variant;

@@ -5,13 +5,14 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::new_latency_histogram;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::clock;
 use crate::feed::FeedConnection;
@@ -60,10 +61,12 @@ pub struct Published {
     pub failure: Option<String>,
 }
 
-/// A publisher at work.
+/// A publisher at work, which one slice follows, or several that are measured at once.
 #[derive(Debug)]
 pub struct Publisher {
-    thread: JoinHandle<Published>,
+    /// Until somebody has waited for its end.
+    thread: Mutex<Option<JoinHandle<Published>>>,
+    published: OnceLock<Published>,
     shared: Arc<Shared>,
 }
 
@@ -77,7 +80,8 @@ struct Shared {
 
 impl Publisher {
     /// Begins to publish `messages`, in turn, each to the stream of the game beside it, as `table` says or as fast as
-    /// `in_flight` allows. There is at least one of them, and the table must have begun.
+    /// `in_flight` allows. There is at least one of them, and the table must have begun. It runs on `cores`, or where
+    /// this thread may.
     ///
     /// # Errors
     /// What the system said when it refused a thread.
@@ -86,6 +90,7 @@ impl Publisher {
         messages: impl IntoIterator<Item = (&'a str, &'a MessageTemplate)>,
         table: Arc<Timetable>,
         in_flight: Option<Arc<InFlight>>,
+        cores: Option<CpuSet>,
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let mut work = Work {
@@ -107,6 +112,10 @@ impl Publisher {
         };
         let thread = thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
             clock::wake_this_thread_precisely();
+            if let Some(cores) = cores {
+                // A refusal leaves it where this slice is, which only costs evenness.
+                let _ = sched_setaffinity(None, &cores);
+            }
             let published = match &in_flight {
                 None => work.publish_all(),
                 Some(in_flight) => work.publish_closed_loop(in_flight),
@@ -117,7 +126,7 @@ impl Publisher {
             }
             work.published
         })?;
-        Ok(Self { thread, shared })
+        Ok(Self { thread: Mutex::new(Some(thread)), published: OnceLock::new(), shared })
     }
 
     /// Messages written so far.
@@ -133,7 +142,11 @@ impl Publisher {
 
     /// Everything is published, or it was stopped or failed.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        match self.thread.try_lock() {
+            Ok(thread) => thread.as_ref().is_none_or(JoinHandle::is_finished),
+            // Another slice waits for its end already.
+            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => true,
+        }
     }
 
     /// Ends it within 20 ms; what is due is no longer published.
@@ -142,8 +155,16 @@ impl Publisher {
     }
 
     /// Waits for its end and tells what it did.
-    pub fn join(self) -> Published {
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    pub fn join(&self) -> Published {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = thread.take().map(JoinHandle::join);
+        let over = over.transpose().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if let Some(published) = over {
+            return self.published.get_or_init(|| published).clone();
+        }
+        // Gone without a word: it panicked, and whoever asked first has passed that on.
+        let gone = || std::panic::resume_unwind(Box::new("the publisher panicked"));
+        self.published.get().cloned().unwrap_or_else(gone)
     }
 }
 
@@ -402,7 +423,7 @@ mod tests {
         let url = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
         let connection = crate::feed::Feed::Redis(url).open().unwrap();
         table.begin(clock::now_ns());
-        Publisher::start(connection, [("crash", template)], Arc::clone(table), None).unwrap()
+        Publisher::start(connection, [("crash", template)], Arc::clone(table), None, None).unwrap()
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::plan::{Plan, Slice};
 use crate::progress::RunWatcher;
 use crate::slice::{SliceError, SliceOutcome, SliceRequest, measure};
 use crate::stack::{Processes, StackError, StackPlan};
+use crate::together::Seat;
 use crate::variant::Variant;
 
 /// Why a run ended before its end.
@@ -81,8 +82,19 @@ pub struct RunOutcome {
 
 /// Measures a plan.
 pub fn run(plan: &Plan, request: &RunRequest, interrupt: &Interrupt, watcher: &dyn RunWatcher) -> RunOutcome {
+    run_beside(plan, request, None, interrupt, watcher)
+}
+
+/// The same, of a plan of one slice that others get the publishes of, too.
+pub fn run_beside(
+    plan: &Plan,
+    request: &RunRequest,
+    seat: Option<&Seat<'_>>,
+    interrupt: &Interrupt,
+    watcher: &dyn RunWatcher,
+) -> RunOutcome {
     let started_at = now_rfc3339();
-    let mut work = Progressing { server_version: None, outcomes: vec![Vec::new(); plan.cases.len()] };
+    let mut work = Progressing { server_version: None, outcomes: vec![Vec::new(); plan.cases.len()], seat };
     let mut failure = work.measure_all(plan, request, interrupt, watcher).err();
     watcher.finish();
     let cases = match work.cases(plan) {
@@ -118,13 +130,14 @@ pub fn now_rfc3339() -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", now.hour(), now.minute(), now.second())
 }
 
-struct Progressing {
+struct Progressing<'a> {
     server_version: Option<String>,
+    seat: Option<&'a Seat<'a>>,
     /// Of each case, what its slices measured so far.
     outcomes: Vec<Vec<SliceOutcome>>,
 }
 
-impl Progressing {
+impl Progressing<'_> {
     fn measure_all(
         &mut self,
         plan: &Plan,
@@ -175,6 +188,7 @@ impl Progressing {
             threads: plan.threads,
             connecting: plan.connecting,
             instruments: plan.instruments,
+            seat: self.seat,
         };
         measure(&slice_request, &stack, interrupt, watcher)
             .map_err(|source| RunError::Slice { protocol, source })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lastmile_processes::ProcessError;
 use lastmile_reports::schema::ResourcePoint;
+use rustix::thread::CpuSet;
 
 use crate::adapter::fill_game;
 use crate::channels::Channel;
@@ -25,6 +26,7 @@ use crate::schedule::Schedule;
 use crate::stack::Stack;
 use crate::stages::{Stages, read_server_times};
 use crate::timetable::Timetable;
+use crate::together::{Messages, Seat};
 use crate::transport::AttachError;
 use crate::variant::Variant;
 use crate::workers::{Work, Workers, receipt_logs, shares};
@@ -94,6 +96,9 @@ pub enum SliceError {
         /// In which Redis.
         redis: String,
     },
+    /// Another slice that was to get the same publishes ended before it was ready.
+    #[error("the other server that was to be measured at the same time was not ready for it")]
+    Abandoned,
     /// Interrupted before anything was measured.
     #[error("interrupted before anything was measured")]
     Interrupted,
@@ -118,6 +123,8 @@ pub struct SliceRequest<'a> {
     pub connecting: usize,
     /// How closely to look.
     pub instruments: Instruments,
+    /// Its place among others that get the same publishes, where it is not measured alone.
+    pub seat: Option<&'a Seat<'a>>,
 }
 
 /// What a slice measured.
@@ -187,7 +194,7 @@ pub fn measure(
         MessageTemplate::new(&channel.game, load.payload_bytes, now, request.seed)
             .map(|template| template.received_as(encoding))
     };
-    let templates: Arc<[_]> = load.channels.iter().map(template).collect::<Result<_, _>>()?;
+    let templates = load.channels.iter().map(template).collect::<Result<_, _>>()?;
     let shares = shares(request.threads, load.connections);
     let (table, in_flight) = match load.in_flight {
         None => {
@@ -201,7 +208,11 @@ pub fn measure(
             (Timetable::closed_loop(schedule, request.first_id), Some(Arc::new(in_flight)))
         }
     };
-    let table = Arc::new(table);
+    let own = Messages { table: Arc::new(table), templates };
+    let Messages { table, templates } = match request.seat {
+        None => own,
+        Some(seat) => seat.messages(own),
+    };
     let connection = stack.feed.open()?.on_channel(&stack.channel);
 
     let receipts = match in_flight {
@@ -317,12 +328,25 @@ impl Running<'_> {
         connection: FeedConnection,
         templates: &[MessageTemplate],
     ) -> Result<Published, SliceError> {
-        let start_ns = clock::now_ns() + SETTLING_NS;
-        self.table.begin(start_ns);
-        let channels = &self.request.case.load.channels;
-        let messages = channels.iter().map(|channel| channel.game.slug.as_str()).zip(templates);
-        let publisher =
-            Publisher::start(connection, messages, Arc::clone(&self.table), self.in_flight.clone())?;
+        let (request, interrupt) = (self.request, self.interrupt);
+        let (table, in_flight) = (Arc::clone(&self.table), self.in_flight.clone());
+        let begin = |cores: Option<CpuSet>| -> Result<Publisher, SliceError> {
+            table.begin(clock::now_ns() + SETTLING_NS);
+            let channels = &request.case.load.channels;
+            let messages = channels.iter().map(|channel| channel.game.slug.as_str()).zip(templates);
+            Ok(Publisher::start(connection, messages, Arc::clone(&table), in_flight, cores)?)
+        };
+        let publisher = match request.seat {
+            None => Arc::new(begin(None)?),
+            Some(seat) => {
+                let check = || {
+                    self.check()?;
+                    if interrupt.is_asked() { Err(SliceError::Interrupted) } else { Ok(()) }
+                };
+                seat.meet(check, |cores| begin(Some(*cores)))?
+            }
+        };
+        let start_ns = self.table.planned_start_ns();
         let followed = self.follow(&publisher, start_ns);
         // Also where following failed: no thread outlives its slice.
         if followed.is_err() || self.interrupt.is_asked() {

@@ -8,19 +8,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
-use lastmile::commands::prepare::prepare_plan;
-use lastmile::gate::settings::{GateSettings, Mode};
-use lastmile::gate::{GateRequest, Side, gate as run_gate};
-use lastmile::interrupt::Interrupt;
-use lastmile::progress::Silent;
-use lastmile::scenario::settings::{LoadSettings, RunSettings, ServerSettings};
-use lastmile::scenario::{Scenario, Source};
-use lastmile::stack::StackPlan;
-use lastmile::stack::program::ServerProgram;
-use lastmile::variant::Variant;
-use lastmile_reports::gate::{Build, GateResult, Metric, Outcome, Role};
+use lastmile_processes::{PrivateRedis, Reply};
+use lastmile_reports::gate::{GateResult, Metric, Outcome, Role};
 use support::{lastmile, server_program, text};
 
 /// Short blocks of little load: what is tested is not how well they measure.
@@ -222,50 +212,87 @@ fn any_two_servers_are_gated_by_their_commands() {
     assert!(result.blocks.iter().all(|block| block.value(Metric::Cpu).is_some_and(|cpu| cpu > 0.0)));
 }
 
-/// The library does not ask how many cores there are: two, one for each side, show that it works.
+/// On two cores, one for each side: that shows that it works, not how well it measures.
 #[test]
-fn a_duet_measures_both_at_once_and_its_noise_in_pairs_of_its_own() {
-    let load = LoadSettings {
-        protocols: Some(vec![Variant::WS]),
-        connections: Some(vec![10]),
-        duration: Some(Duration::from_millis(300)),
-        warmup: Some(Duration::from_millis(50)),
-        ..LoadSettings::default()
-    };
-    let scenario =
-        Scenario::load(&Source::Flags, &load, &RunSettings::default(), &ServerSettings::default()).unwrap();
-    let program = ServerProgram::find(Some(&server_program())).unwrap();
-    let side = |name: &str| Side {
-        build: Build { name: name.into(), program: name.into(), ..Build::default() },
-        stack: StackPlan::Private { program: program.clone(), redis: None, stages: false },
-    };
-    let settings = GateSettings {
-        pairs: Some(vec![6]),
-        metrics: Some(vec![Metric::Cpu]),
-        alpha: Some(0.2),
-        mode: Some(Mode::Duet),
-        ..GateSettings::default()
-    };
-    let request = GateRequest {
-        plan: prepare_plan(&scenario).unwrap(),
-        conditions: Vec::new(),
-        base: side("base"),
-        candidate: side("candidate"),
-        rules: settings.rules(),
-        command: String::new(),
-        reproduce: String::new(),
-    };
-    let result = run_gate(&request, &Interrupt::default(), &Silent);
+fn a_duet_publishes_once_for_both_and_has_its_noise_in_pairs_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_program();
+    let redis = PrivateRedis::start().unwrap();
+    let url = redis.url();
+    let both = ["--base", words(&server), "--candidate", words(&server)];
+    let duet = ["--mode", "duet", "--allow-few-cores", "--redis", &url];
+    let output = gate(folder.path(), &[&both[..], &SIX_PAIRS[..], &duet[..]].concat()).output().unwrap();
+    let result = written(folder.path());
+    assert_exit(&output, result.exit_code.into());
     assert_eq!((result.failure.as_deref(), result.mode.as_str()), (None, "duet"));
     let of = |role: Role| result.blocks.iter().filter(move |block| block.role == role);
     assert!(of(Role::Candidate).count() >= 6 && of(Role::BaseAgain).count() >= 2);
-    for other in of(Role::Candidate).chain(of(Role::BaseAgain)) {
+    let others = of(Role::Candidate).chain(of(Role::BaseAgain));
+    for other in others.clone() {
         let beside: Vec<_> = of(Role::Base).filter(|base| base.pair == other.pair).collect();
         assert_eq!(beside.len(), 1, "pair {}", other.pair);
         assert_eq!(beside[0].at_s.to_bits(), other.at_s.to_bits(), "begun together");
     }
+    // Both had all of the same publishes: two publishers on one Redis would show as duplicates, and in its own count.
+    let faults: Vec<&String> = result.blocks.iter().flat_map(|block| &block.faults).collect();
+    assert!(faults.iter().all(|fault| !fault.starts_with("accounting")), "{faults:?}");
+    let measured: u64 = others.map(|block| block.accounting.expected / 10).sum();
+    let Reply::Bulk(Some(statistics)) = redis.command(&[b"INFO", b"commandstats"]).unwrap() else {
+        panic!("Redis counts its commands");
+    };
+    let statistics = text(&statistics);
+    let (_, calls) = statistics.split_once("cmdstat_publish:calls=").unwrap();
+    let calls: u64 = calls.split(',').next().unwrap().parse().unwrap();
+    assert!((measured..2 * measured).contains(&calls), "{calls} publishes, {measured} measured");
     let judgement = &result.judgements[0];
     assert!(judgement.pairs >= 6 && judgement.noise_changes.len() >= 2, "{judgement:?}");
+    assert!(result.conditions.iter().any(|(name, value)| name == "duet" && value.contains("one publisher")));
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let told = result.remarks.iter().any(|remark| remark.contains("--allow-few-cores"));
+    assert_eq!(told, cores < 4, "{:?}", result.remarks);
+}
+
+#[test]
+fn a_candidate_that_does_not_start_ends_a_duet_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_program();
+    let failing = script(folder.path(), "failing", "echo 'no licence' >&2; exit 9");
+    let both = ["--base", words(&server), "--candidate", words(&failing)];
+    let duet = ["--mode", "duet", "--allow-few-cores"];
+    let output = gate(folder.path(), &[&both[..], &SIX_PAIRS[..], &duet[..]].concat()).output().unwrap();
+    assert_exit(&output, 2);
+    let said = text(&output.stderr);
+    assert!(said.contains("The candidate failed in its block 1") && said.contains("no licence"), "{said}");
+}
+
+/// A server that ends as clap does where it is given this flag.
+fn older_server(folder: &Path, flag: &str) -> PathBuf {
+    let content = format!(
+        "for word; do if [ \"$word\" = {flag} ]; then echo \"error: unexpected argument '{flag}' found\" >&2; exit 2; fi; done\n\
+         exec '{}' \"$@\"",
+        server_program().display()
+    );
+    script(folder, "older", &content)
+}
+
+#[test]
+fn a_base_from_before_a_flag_is_gated_or_told_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_program();
+    let older = older_server(folder.path(), "--limits");
+    let both = ["--base", words(&older), "--candidate", words(&server), "--candidate-args", "--shards 1"];
+    let output = gate(folder.path(), &[&both[..], &SIX_PAIRS[..]].concat()).output().unwrap();
+    let result = written(folder.path());
+    assert_exit(&output, result.exit_code.into());
+    assert_eq!(result.failure, None);
+    assert!(result.base.arguments.is_empty() && result.candidate.arguments == ["--shards", "1"]);
+
+    let older = older_server(folder.path(), "--games");
+    let both = ["--base", words(&older), "--candidate", words(&server), "--games", "2"];
+    let output = gate(folder.path(), &[&both[..], &SIX_PAIRS[..]].concat()).output().unwrap();
+    assert_exit(&output, 2);
+    let said = text(&output.stderr);
+    assert!(said.contains("The base failed") && said.contains("does not know --games"), "{said}");
 }
 
 #[test]
@@ -280,7 +307,7 @@ fn what_can_not_work_is_told_before_anything_is_measured() {
         "target = ['http://127.0.0.1:1']\nredis = 'redis://127.0.0.1:1'\n",
     )
     .unwrap();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--base", "nowhere", "--candidate", words(&server)], "neither a program nor a git reference"),
         (&["--base", words(&server)], "--candidate"),
         (&[&both[..], &["--pairs", "6"]].concat(), "6 pairs can't decide"),
@@ -290,12 +317,18 @@ fn what_can_not_work_is_told_before_anything_is_measured() {
         (&[&both[..], &["gate.toml"]].concat(), "did you mean \"threshold\"?"),
         (&[&both[..], &["few.toml"]].concat(), "a whole number from 6 to 500"),
         (&[&both[..], &["target.toml"]].concat(), "--base-cmd"),
+        (&[&both[..], &["--base-args", "--log 'warn"]].concat(), "quotation mark"),
     ];
     for (arguments, told) in cases {
         let output = gate(folder.path(), arguments).output().unwrap();
         assert_exit(&output, 2);
         assert!(text(&output.stderr).contains(told), "{arguments:?}: {}", text(&output.stderr));
     }
+    let closed = ["gate", "--mode", "duet", "--allow-few-cores", "--in-flight", "4"];
+    let output = lastmile(&[&closed[..], &both[..]].concat()).current_dir(folder.path()).output().unwrap();
+    assert_exit(&output, 2);
+    let said = text(&output.stderr);
+    assert!(said.contains("a closed loop would wait for the slower of them"), "{said}");
     if std::thread::available_parallelism().unwrap().get() < 4 {
         let output = gate(folder.path(), &[&both[..], &["--mode", "duet"]].concat()).output().unwrap();
         assert_exit(&output, 2);

@@ -13,7 +13,8 @@ use support::{lastmile, text};
 
 fn history(arguments: &[&str]) -> Output {
     let mut command = lastmile(&["history"]);
-    for name in ["GITHUB_SHA", "CI_COMMIT_SHA", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "LASTMILE_HISTORY"] {
+    let ci = ["GITHUB_SHA", "GITHUB_REF_NAME", "GITHUB_HEAD_REF", "GITHUB_BASE_REF", "CI_COMMIT_SHA"];
+    for name in ci.into_iter().chain(["CI_COMMIT_REF_NAME", "LASTMILE_HISTORY"]) {
         command.env_remove(name);
     }
     command.args(arguments).output().unwrap()
@@ -111,6 +112,65 @@ fn a_change_is_dated_on_sqlite() {
 fn a_change_is_dated_on_postgres() {
     let postgres = PrivatePostgres::start().unwrap();
     tells_changes(&postgres.url());
+}
+
+/// What a gate of two revisions left: a figure of a block each, the base measured once more.
+fn gate_result(folder: &Path, day: usize, cost: f64, outcome: &str) -> PathBuf {
+    let block = |role: &str, value: f64| {
+        serde_json::json!({
+            "case": 0, "pair": 0, "role": role, "at_s": 0.0, "values": [["cpu", value]],
+            "accounting": {"expected": 1, "delivered": 1, "lost": 0, "duplicated": 0, "reordered": 0, "corrupt": 0}
+        })
+    };
+    let build = |name: &str| serde_json::json!({"name": name, "revision": format!("{name}{day:02}"), "program": name});
+    let gate = serde_json::json!({
+        "schema": "lastmile.gate/1", "command": "lastmile gate", "reproduce": "lastmile gate", "seed": day,
+        "started_at": format!("2026-01-{day:02}T00:00:00Z"),
+        "environment": {"cpu": "a", "cores": 2, "kernel": "Linux 6 x86_64", "memory_bytes": 1, "versions": []},
+        "mode": "paired", "base": build("before"), "candidate": build("after"), "alpha": 0.01, "looks": [12],
+        "cases": [{"protocol": "ws", "load": "10 subscribers"}], "thresholds": [], "judgements": [],
+        "outcome": outcome, "messages": ["refused: too noisy"], "exit_code": 0,
+        "blocks": [block("base", 7.0), block("candidate", 7.0 * cost), block("base-again", 7.2), block("base", 7.1)],
+    });
+    let path = folder.join(format!("gate-{day}.json"));
+    fs::write(&path, gate.to_string()).unwrap();
+    path
+}
+
+#[test]
+fn both_sides_of_a_gate_are_added_to_series_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = format!("sqlite://{}", folder.path().join("history.db").display());
+    let add = |path: &Path, more: &[&str]| {
+        history(
+            &[&["add", "--db", &db, "--branch", "topic", "--base-branch", "main", words(path)], more]
+                .concat(),
+        )
+    };
+    let path = gate_result(folder.path(), 1, 1.3, "regression");
+    let said_of_both = said(&add(&path, &[]), 0);
+    assert!(said_of_both.contains("added: 1 figures of before01 on main"), "{said_of_both}");
+    assert!(said_of_both.contains("added: 1 figures of after01 on topic"), "{said_of_both}");
+    assert_eq!(said(&add(&path, &[]), 0).matches("was there already").count(), 2);
+    said(&add(&result(folder.path(), 2, 1.0, 2), &["--allow-invalid"]), 0);
+    let out = folder.path().join("csv");
+    said(&history(&["export", "--db", &db, "--branch", "topic", "--out", words(&out)]), 0);
+    let files: Vec<String> = fs::read_dir(&out)
+        .unwrap()
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .filter(|content| content.starts_with("time"))
+        .collect();
+    assert_eq!(files.len(), 2, "a gate and a run: {files:?}");
+    assert!(files.iter().any(|content| content.contains("9.1")), "{files:?}");
+
+    let refused = gate_result(folder.path(), 3, 1.0, "invalid");
+    assert!(said(&add(&refused, &[]), 2).contains("is INVALID (refused: too noisy)"));
+    said(&add(&refused, &["--allow-invalid"]), 0);
+    let text = fs::read_to_string(&path).unwrap().replace("\"revision\"", "\"forgotten\"");
+    fs::write(&path, text.replace("\"seed\":1", "\"seed\":9")).unwrap();
+    assert!(said(&add(&path, &[]), 2).contains("as the base; give --base-revision"));
+    assert!(said(&add(&path, &["--base-revision", "b"]), 2).contains("as the candidate; give --revision"));
+    said(&add(&path, &["--base-revision", "b", "--revision", "c"]), 0);
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use crate::gate::Metric;
 use crate::gate::summary::{how_sure, percent, probability, signed};
+use crate::gate::{GateResult, Metric, Role};
 use crate::schema::{CaseResult, Environment, RunResult};
-use crate::statistics::{ChangePoint, Sensitivity, change_points};
+use crate::statistics::{ChangePoint, Sensitivity, change_points, median};
 use crate::view::table::{Cell, Column, Row, Table, Tone};
 
 /// One figure of one run.
@@ -72,7 +72,17 @@ pub fn fingerprint(environment: &Environment) -> String {
 /// What identifies a result: adding it twice adds it once.
 pub fn identity(result: &RunResult) -> String {
     let machine = fingerprint(&result.environment);
-    let text = format!("{}|{}|{}|{machine}", result.started_at, result.seed, result.command);
+    digest_of(&format!("{}|{}|{}|{machine}", result.started_at, result.seed, result.command))
+}
+
+/// The same of one side of a gate.
+pub fn gate_identity(result: &GateResult, side: GateSide) -> String {
+    let machine = fingerprint(&result.environment);
+    let (started_at, seed, command) = (&result.started_at, result.seed, &result.command);
+    digest_of(&format!("{started_at}|{seed}|{command}|{machine}|{side:?}"))
+}
+
+fn digest_of(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(12).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
@@ -92,6 +102,34 @@ pub fn case_name(case: &CaseResult) -> String {
         format!(", {}", case.topic)
     };
     format!("{}, {} subscribers, {pace}, {} B{topic}", case.protocol, case.connections, case.payload_bytes)
+}
+
+/// One of the two builds of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateSide {
+    /// What the candidate was held against, the blocks that measured it once more included.
+    Base,
+    /// What was judged.
+    Candidate,
+}
+
+/// The figures of one side of a gate that a history keeps: medians over its sound blocks. The figures of blocks are not
+/// those of a run, which is longer: their cases have names of their own, and so series of their own.
+pub fn gate_figures(result: &GateResult, side: GateSide) -> Vec<(String, Metric, f64)> {
+    let is_of_side = |role: Role| (role == Role::Candidate) == (side == GateSide::Candidate);
+    let mut figures = Vec::new();
+    for (index, case) in result.cases.iter().enumerate() {
+        let name = format!("gate: {}, {}", case.protocol, case.load);
+        let blocks = result.blocks.iter();
+        let sound: Vec<_> = blocks
+            .filter(|block| block.case == index && is_of_side(block.role) && block.faults.is_empty())
+            .collect();
+        for metric in Metric::ALL {
+            let values: Vec<f64> = sound.iter().filter_map(|block| block.value(metric)).collect();
+            figures.extend(median(&values).map(|value| (name.clone(), metric, value)));
+        }
+    }
+    figures
 }
 
 /// The figures of a result that a history keeps: case, metric, value.

@@ -57,7 +57,7 @@ fn sample(cpu: f64) -> GateResult {
             name: "main".into(),
             revision: Some("0123456789abcdef".into()),
             program: "/a".into(),
-            version: None,
+            ..Build::default()
         },
         candidate: Build { name: "<script>|\"".into(), program: "/b".into(), ..Build::default() },
         alpha: 0.01,
@@ -79,6 +79,7 @@ fn sample_json() -> Value {
     let mut sample = sample(1.3);
     sample.judgements[0].reason = Some("because".into());
     sample.base.version = Some("1".into());
+    sample.base.arguments = vec!["--shards".into(), "2".into()];
     sample.blocks[0].faults = vec!["lost".into()];
     serde_json::from_str(&sample.to_json()).expect("it is JSON")
 }

@@ -3,6 +3,11 @@
 //! The machine drifts by 10 % over a gate, every block has 5 % of noise of its own, and now and then a block is
 //! disturbed. The decision is the real one, with all its metrics, looks and the noise floor. Seeded: these are counts,
 //! not chances.
+//!
+//! What is promised ([`PROMISE`]) is held by a gate that looks after 12, 20 and 30 pairs, whatever gets worse; and with
+//! 12 pairs alone where a server is slower as a whole or where one metric is judged. One metric that gets worse alone
+//! among five needs the further looks: five questions share the 1 %, and of 12 pairs that all agree but one, the one
+//! may not be among the larger.
 
 use lastmile_reports::gate::decision::{Outcome, Series, judge, overall};
 use lastmile_reports::gate::{Metric, Threshold};
@@ -14,24 +19,41 @@ use rand::{Rng, SeedableRng};
 const METRICS: [Metric; 5] = [Metric::P50, Metric::P99, Metric::CompleteP99, Metric::Cpu, Metric::Memory];
 /// A pair of the base with itself after so many pairs.
 const NOISE_EVERY: usize = 3;
-/// Share of the blocks that something else disturbs, and by how much at most.
-const DISTURBED: f64 = 0.03;
-const DISTURBANCE: f64 = 0.5;
+/// Of changes of this size, the share that is found.
+const PROMISE: [(f64, f64); 2] = [(1.2, 0.95), (1.1, 0.70)];
+
+/// What a machine does to blocks, whatever build they measure.
+#[derive(Clone, Copy)]
+struct Conditions {
+    /// Standard deviation of a block's own noise.
+    noise: f64,
+    /// Share of the blocks that something else disturbs, and by how much at most.
+    disturbed: f64,
+    disturbance: f64,
+}
+
+const USUAL: Conditions = Conditions { noise: 0.05, disturbed: 0.03, disturbance: 0.5 };
+/// A machine on which nobody should measure.
+const ROUGH: Conditions = Conditions { noise: 0.2, disturbed: 0.15, disturbance: 3.0 };
+
+/// Every figure of the base, in µs, s or B: so large that no least absolute change is in the way.
+const BASE: f64 = 10_000.0;
 
 struct Machine {
     random: SmallRng,
+    conditions: Conditions,
     /// Where in its drift the machine is, and how fast it goes on.
     phase: f64,
     pace: f64,
 }
 
 impl Machine {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, conditions: Conditions) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let phase = random.random_range(0.0..std::f64::consts::TAU);
         // From a slow trend over the whole gate to a wave of ten pairs.
         let pace = random.random_range(0.02..0.3);
-        Self { random, phase, pace }
+        Self { random, conditions, phase, pace }
     }
 
     fn normal(&mut self) -> f64 {
@@ -44,23 +66,19 @@ impl Machine {
     fn block(&mut self, factor: &[f64; 5]) -> [f64; 5] {
         self.phase += self.pace;
         let drift = 1.0 + 0.05 * self.phase.sin();
-        let disturbance = if self.random.random_bool(DISTURBED) {
-            1.0 + self.random.random_range(0.1..DISTURBANCE)
+        let Conditions { noise, disturbed, disturbance } = self.conditions;
+        let disturbance = if self.random.random_bool(disturbed) {
+            1.0 + self.random.random_range(0.1..disturbance)
         } else {
             1.0
         };
-        factor.map(|factor| 1_000.0 * factor * drift * disturbance * (0.05 * self.normal()).exp())
+        factor.map(|factor| BASE * factor * drift * disturbance * (noise * self.normal()).exp())
     }
 }
 
-/// A gate; the candidate is worse by these factors. Ends at the first look that decides.
-fn gate(seed: u64, factor: [f64; 5], looks: &Looks) -> Outcome {
-    gate_on(&METRICS, seed, factor, looks)
-}
-
-/// The same, of fewer metrics.
-fn gate_on(metrics: &[Metric], seed: u64, factor: [f64; 5], looks: &Looks) -> Outcome {
-    let mut machine = Machine::new(seed);
+/// A gate of these metrics; the candidate is worse by these factors. Ends at the first look that decides.
+fn gate(conditions: Conditions, metrics: &[Metric], seed: u64, factor: [f64; 5], looks: &Looks) -> Outcome {
+    let mut machine = Machine::new(seed, conditions);
     let mut series: Vec<Series> = metrics
         .iter()
         .map(|metric| Series {
@@ -92,24 +110,28 @@ fn gate_on(metrics: &[Metric], seed: u64, factor: [f64; 5], looks: &Looks) -> Ou
     Outcome::Inconclusive
 }
 
-/// Of so many gates, the share that ended so.
-fn share(gates: u64, factor: [f64; 5], looks: &Looks, outcome: Outcome) -> f64 {
-    let ended = (0..gates).filter(|seed| gate(*seed, factor, looks) == outcome).count();
-    ended as f64 / gates as f64
+/// Of so many gates of all metrics, the share that ended so.
+fn share(gates: u64, conditions: Conditions, factor: [f64; 5], looks: &Looks, outcome: Outcome) -> f64 {
+    let ended = |seed: &u64| gate(conditions, &METRICS, *seed, factor, looks) == outcome;
+    (0..gates).filter(ended).count() as f64 / gates as f64
+}
+
+fn default_looks() -> Looks {
+    Looks::new(&[12, 20, 30], 0.01)
 }
 
 #[test]
 fn equal_builds_raise_at_most_one_false_alarm_in_a_hundred() {
-    let looks = Looks::new(&[12, 20, 30], 0.01);
-    let alarms = share(2_000, [1.0; 5], &looks, Outcome::Regression);
-    println!("false alarms: {:.2} %", alarms * 100.0);
-    assert!(alarms <= 0.01, "{alarms}");
+    for (name, conditions, gates) in [("usual", USUAL, 2_000), ("rough", ROUGH, 1_000)] {
+        let alarms = share(gates, conditions, [1.0; 5], &default_looks(), Outcome::Regression);
+        println!("false alarms on a {name} machine: {:.2} %", alarms * 100.0);
+        assert!(alarms <= 0.01, "{name}: {alarms}");
+    }
 }
 
 #[test]
 fn equal_builds_pass_in_the_end() {
-    let looks = Looks::new(&[12, 20, 30], 0.01);
-    let passes = share(300, [1.0; 5], &looks, Outcome::Pass);
+    let passes = share(300, USUAL, [1.0; 5], &default_looks(), Outcome::Pass);
     println!("passes: {:.1} %", passes * 100.0);
     assert!(passes >= 0.5, "{passes}");
 }
@@ -121,20 +143,19 @@ const fn slower(factor: f64) -> [f64; 5] {
 
 #[test]
 fn a_slower_server_is_found_with_twelve_pairs() {
-    let looks = Looks::new(&[12], 0.01);
-    for (factor, promised) in [(1.2, 0.95), (1.1, 0.70)] {
-        let found = share(1_000, slower(factor), &looks, Outcome::Regression);
+    for (factor, promised) in PROMISE {
+        let found = share(1_000, USUAL, slower(factor), &Looks::new(&[12], 0.01), Outcome::Regression);
         println!("× {factor} found with 12 pairs: {:.1} %", found * 100.0);
         assert!(found >= promised, "× {factor}: {found}");
     }
 }
 
 #[test]
-fn a_single_metric_that_alone_is_judged_is_found_with_twelve_pairs() {
+fn a_metric_that_alone_is_judged_is_found_with_twelve_pairs() {
     let looks = Looks::new(&[12], 0.01);
-    for (factor, promised) in [(1.2, 0.95), (1.1, 0.70)] {
+    for (factor, promised) in PROMISE {
         let found = (0..1_000)
-            .filter(|seed| gate_on(&[Metric::Cpu], *seed, [factor; 5], &looks) == Outcome::Regression);
+            .filter(|seed| gate(USUAL, &[Metric::Cpu], *seed, [factor; 5], &looks) == Outcome::Regression);
         let found = found.count() as f64 / 1_000.0;
         println!("CPU alone × {factor} found with 12 pairs: {:.1} %", found * 100.0);
         assert!(found >= promised, "× {factor}: {found}");
@@ -143,15 +164,29 @@ fn a_single_metric_that_alone_is_judged_is_found_with_twelve_pairs() {
 
 /// The price of judging five metrics, and what the further looks are for.
 #[test]
-fn one_metric_among_five_is_found_with_up_to_thirty_pairs() {
-    let alone = |factor: f64| [1.0, 1.0, 1.0, factor, 1.0];
-    let once = share(500, alone(1.2), &Looks::new(&[12], 0.01), Outcome::Regression);
-    println!("one of five × 1.2 found with 12 pairs: {:.1} %", once * 100.0);
-    assert!(once >= 0.85, "{once}");
-    let looks = Looks::new(&[12, 20, 30], 0.01);
-    for (factor, promised) in [(1.2, 0.99), (1.1, 0.85)] {
-        let found = share(300, alone(factor), &looks, Outcome::Regression);
-        println!("one of five × {factor} found with up to 30 pairs: {:.1} %", found * 100.0);
-        assert!(found >= promised, "× {factor}: {found}");
+fn one_metric_that_is_worse_alone_among_five_is_found_by_the_end_of_the_gate() {
+    let alone = |place: usize, factor: f64| {
+        let mut factors = [1.0; 5];
+        factors[place] = factor;
+        factors
+    };
+    let once = Looks::new(&[12], 0.01);
+    for (place, metric) in METRICS.into_iter().enumerate() {
+        // A change as large as what is allowed is told in half of the gates, by the very meaning of a threshold.
+        let promises =
+            PROMISE.into_iter().filter(|(factor, _)| factor - 1.0 > 1.5 * Threshold::of(metric).change);
+        for (factor, promised) in promises {
+            let at_once = share(300, USUAL, alone(place, factor), &once, Outcome::Regression);
+            let found = share(300, USUAL, alone(place, factor), &default_looks(), Outcome::Regression);
+            println!(
+                "only {} of five × {factor} found with 12 pairs: {:.1} %, by the end of the gate: {:.1} %",
+                metric.name(),
+                at_once * 100.0,
+                found * 100.0
+            );
+            assert!(found >= promised, "{} × {factor}: {found}", metric.name());
+            // What 12 pairs give is less than the promise, and told in docs/ci.md; not less than this.
+            assert!(at_once >= promised - 0.15, "{} × {factor}: {at_once}", metric.name());
+        }
     }
 }

@@ -10,7 +10,7 @@ use lastmile_reports::gate::{Build, GateResult, annotations, junit, markdown, te
 use lastmile_reports::html;
 use lastmile_reports::store::{StoreError, write_text};
 
-use crate::cli::GateArguments;
+use crate::cli::{GateArguments, Words};
 use crate::commands::prepare::{SetupError, prepare_plan};
 use crate::commands::run::default_folder;
 use crate::commands::terminal_options;
@@ -89,7 +89,9 @@ pub fn execute(
         _ => arguments.load.clone(),
     };
     let server = ServerSettings { redis: arguments.redis.clone(), ..ServerSettings::default() };
-    let scenario = Scenario::load(&source, &load, &arguments.run, &server).map_err(SetupError::from)?;
+    let mut scenario = Scenario::load(&source, &load, &arguments.run, &server).map_err(SetupError::from)?;
+    // A block is one slice as long as was asked for.
+    scenario.slices = Some(1);
     if !scenario.server.target.is_empty() {
         return Err(GateError::Target.into());
     }
@@ -139,9 +141,9 @@ fn side(
     role: &'static str,
     interrupt: &Interrupt,
 ) -> Result<Side, BuildError> {
-    let (name, command) = match role {
-        "--base" => (&arguments.base, &arguments.base_cmd),
-        _ => (&arguments.candidate, &arguments.candidate_cmd),
+    let (name, command, flags) = match role {
+        "--base" => (&arguments.base, &arguments.base_cmd, &arguments.base_args),
+        _ => (&arguments.candidate, &arguments.candidate_cmd, &arguments.candidate_args),
     };
     let redis = redis.cloned();
     if let Some(line) = command {
@@ -161,7 +163,11 @@ fn side(
     };
     // The argument parser demands one of the two.
     let name = name.as_deref().unwrap_or_default();
-    let (build, program) = resolve(role, name, &options, interrupt)?;
+    let (mut build, mut program) = resolve(role, name, &options, interrupt)?;
+    if let Some(Words(words)) = flags {
+        build.arguments.clone_from(words);
+        program = program.with_arguments(words.clone());
+    }
     Ok(Side { build, stack: StackPlan::Private { program, redis, stages: false } })
 }
 
@@ -217,12 +223,7 @@ mod tests {
     #[test]
     fn what_reproduces_a_gate_names_commits() {
         let build = |name: &str, revision: Option<&str>| Side {
-            build: Build {
-                name: name.into(),
-                revision: revision.map(Into::into),
-                program: String::new(),
-                version: None,
-            },
+            build: Build { name: name.into(), revision: revision.map(Into::into), ..Build::default() },
             stack: StackPlan::Command { command: ServerCommand::default(), redis: None },
         };
         let request = GateRequest {

@@ -9,9 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lastmile_reports::checks::{self, Verdict};
-use lastmile_reports::history::{Change, Series, changes_table, figures, fingerprint, identity, method};
+use lastmile_reports::gate::{GateResult, Metric, Outcome, schema as gate_schema};
+use lastmile_reports::history::{
+    Change, GateSide, Series, changes_table, figures, fingerprint, gate_figures, gate_identity, identity,
+    method,
+};
 use lastmile_reports::html;
-use lastmile_reports::schema::RunResult;
+use lastmile_reports::schema::{Environment, RunResult};
 use lastmile_reports::statistics::Sensitivity;
 use lastmile_reports::store::{self, StoreError};
 use lastmile_reports::terminal;
@@ -55,10 +59,14 @@ pub enum HistoryCommandError {
         path: PathBuf,
     },
     /// Nobody said which revision was measured.
-    #[error("{} does not say which revision was measured; give --revision", path.display())]
+    #[error("{} does not say which revision was measured{of}; give {flag}", path.display())]
     NoRevision {
         /// The result's file.
         path: PathBuf,
+        /// Whose, where there are two.
+        of: &'static str,
+        /// What says it.
+        flag: &'static str,
     },
     /// Nothing to look at.
     #[error(
@@ -134,9 +142,12 @@ fn with_store<F: Future<Output = Result<Answer, HistoryCommandError>>>(
 
 async fn add(store: HistoryStore, task: &HistoryAdd) -> Result<Answer, HistoryCommandError> {
     // All are read before any is added.
-    let runs = task.results.iter().map(|path| run_of(path, task)).collect::<Result<Vec<_>, _>>()?;
+    let mut runs = Vec::new();
+    for path in &task.results {
+        runs.extend(runs_of(path, task)?.into_iter().map(|run| (path, run)));
+    }
     let mut text = String::new();
-    for (path, run) in task.results.iter().zip(&runs) {
+    for (path, run) in &runs {
         let what = if store.add(run).await? { "added" } else { "was there already" };
         let revision = lastmile_reports::history::short_revision(&run.revision);
         // Writing to a string can't fail.
@@ -152,11 +163,75 @@ async fn add(store: HistoryStore, task: &HistoryAdd) -> Result<Answer, HistoryCo
     Ok(Answer::fine(text))
 }
 
-/// A result as the history keeps it.
-fn run_of(path: &Path, task: &HistoryAdd) -> Result<StoredRun, HistoryCommandError> {
-    let result = store::read(path)?;
-    let checks = checks::judge(&result);
-    let verdict = checks::verdict(&result, &checks);
+/// A result as the history keeps it: a run, or both sides of a gate.
+fn runs_of(path: &Path, task: &HistoryAdd) -> Result<Vec<StoredRun>, HistoryCommandError> {
+    match store::read(path) {
+        Err(StoreError::OtherSchema { found, .. }) if found == format!("{:?}", gate_schema::SCHEMA) => {
+            let result = GateResult::read(path)?;
+            let sides = [GateSide::Base, GateSide::Candidate];
+            sides.into_iter().map(|side| run_of_gate(path, &result, side, task)).collect()
+        }
+        result => Ok(vec![run_of(path, &result?, task)?]),
+    }
+}
+
+/// One side of a gate.
+fn run_of_gate(
+    path: &Path,
+    result: &GateResult,
+    side: GateSide,
+    task: &HistoryAdd,
+) -> Result<StoredRun, HistoryCommandError> {
+    if result.outcome == Outcome::Invalid && !task.allow_invalid {
+        let reason = result.messages.join(" ");
+        return Err(HistoryCommandError::Invalid { path: path.to_owned(), reason });
+    }
+    let branch = task.branch.clone().unwrap_or_else(current_branch);
+    let (branch, revision, of, flag) = match side {
+        GateSide::Base => (
+            task.base_branch.clone().or_else(target_branch).unwrap_or(branch),
+            task.base_revision.clone().or_else(|| result.base.revision.clone()),
+            " as the base",
+            "--base-revision",
+        ),
+        GateSide::Candidate => (
+            branch,
+            task.revision.clone().or_else(|| result.candidate.revision.clone()),
+            " as the candidate",
+            "--revision",
+        ),
+    };
+    Ok(StoredRun {
+        id: gate_identity(result, side),
+        machine: fingerprint(&result.environment),
+        machine_description: description(&result.environment),
+        branch,
+        revision: revision.ok_or_else(|| HistoryCommandError::NoRevision {
+            path: path.to_owned(),
+            of,
+            flag,
+        })?,
+        measured_at: result.started_at.clone(),
+        verdict: result.outcome.word().to_owned(),
+        figures: kept(path, gate_figures(result, side))?,
+    })
+}
+
+/// Figures with the names of their metrics; there are some.
+fn kept(
+    path: &Path,
+    figures: Vec<(String, Metric, f64)>,
+) -> Result<Vec<(String, String, f64)>, HistoryCommandError> {
+    if figures.is_empty() {
+        return Err(HistoryCommandError::Empty { path: path.to_owned() });
+    }
+    Ok(figures.into_iter().map(|(case, metric, value)| (case, metric.name().to_owned(), value)).collect())
+}
+
+/// A run.
+fn run_of(path: &Path, result: &RunResult, task: &HistoryAdd) -> Result<StoredRun, HistoryCommandError> {
+    let checks = checks::judge(result);
+    let verdict = checks::verdict(result, &checks);
     if verdict == Verdict::Invalid && !task.allow_invalid {
         let reason = if result.objections.is_empty() {
             "see its report".to_owned()
@@ -165,30 +240,27 @@ fn run_of(path: &Path, task: &HistoryAdd) -> Result<StoredRun, HistoryCommandErr
         };
         return Err(HistoryCommandError::Invalid { path: path.to_owned(), reason });
     }
-    let figures: Vec<(String, String, f64)> = figures(&result)
-        .into_iter()
-        .map(|(case, metric, value)| (case, metric.name().to_owned(), value))
-        .collect();
-    if figures.is_empty() {
-        return Err(HistoryCommandError::Empty { path: path.to_owned() });
-    }
+    let figures = kept(path, figures(result))?;
     let revision =
         task.revision.clone().or_else(|| variable("GITHUB_SHA")).or_else(|| variable("CI_COMMIT_SHA"));
     let revision = revision.or_else(|| result.environment.git_revision.clone());
     Ok(StoredRun {
-        id: identity(&result),
+        id: identity(result),
         machine: fingerprint(&result.environment),
-        machine_description: description(&result),
+        machine_description: description(&result.environment),
         branch: task.branch.clone().unwrap_or_else(current_branch),
-        revision: revision.ok_or_else(|| HistoryCommandError::NoRevision { path: path.to_owned() })?,
+        revision: revision.ok_or_else(|| HistoryCommandError::NoRevision {
+            path: path.to_owned(),
+            of: "",
+            flag: "--revision",
+        })?,
         measured_at: result.started_at.clone(),
         verdict: verdict.word().to_owned(),
         figures,
     })
 }
 
-fn description(result: &RunResult) -> String {
-    let environment = &result.environment;
+fn description(environment: &Environment) -> String {
     format!("{}, {} cores, {}", environment.cpu, environment.cores, environment.kernel)
 }
 
@@ -200,10 +272,16 @@ fn current_branch() -> String {
         // A checkout of a commit is on no branch.
         (output.status.success() && !name.is_empty() && name != "HEAD").then_some(name)
     };
-    variable("GITHUB_REF_NAME")
+    variable("GITHUB_HEAD_REF")
+        .or_else(|| variable("GITHUB_REF_NAME"))
         .or_else(|| variable("CI_COMMIT_REF_NAME"))
         .or_else(asked)
         .unwrap_or_else(|| "main".to_owned())
+}
+
+/// The branch a change goes into, as the CI says.
+fn target_branch() -> Option<String> {
+    variable("GITHUB_BASE_REF").or_else(|| variable("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"))
 }
 
 fn variable(name: &str) -> Option<String> {

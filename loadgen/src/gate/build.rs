@@ -129,7 +129,7 @@ pub fn resolve(
         name: name.to_owned(),
         revision: Some(revision),
         program: program.display().to_string(),
-        version: None,
+        ..Build::default()
     };
     let program =
         ServerProgram::find(Some(&program)).map_err(|source| BuildError::Program { role, source })?;

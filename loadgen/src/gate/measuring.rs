@@ -1,9 +1,11 @@
 //! Blocks: each a run of one slice on a fresh stack, in random order within its pair.
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lastmile_processes::RedisOptions;
 use lastmile_reports::checks::{self, Outcome};
 use lastmile_reports::gate::{Block, Metric, Role};
 use lastmile_reports::schema::RunResult;
@@ -14,8 +16,12 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::interrupt::Interrupt;
 use crate::plan::{Plan, Slice};
-use crate::progress::{RunWatcher, Silent};
-use crate::run::{RunOutcome, RunRequest, run};
+use crate::progress::Silent;
+use crate::redis::RedisUrl;
+use crate::run::{RunError, RunOutcome, RunRequest, run, run_beside};
+use crate::slice::SliceError;
+use crate::stack::{Processes, StackPlan};
+use crate::together::Together;
 
 use super::budget::Budget;
 use super::settings::Mode;
@@ -155,14 +161,16 @@ impl<'a> Measuring<'a> {
         for role in roles {
             let begun = Instant::now();
             self.watcher.block_begins(progress.pair, progress.pairs, role, progress.left);
-            let outcome = measure(self.request, case, role, seed, self.interrupt, self.watcher);
+            let (plan, run_request) = block(self.request, case, role, seed, None);
+            let outcome = run(&plan, &run_request, self.interrupt, self.watcher);
             self.keep(case, role, begun, outcome)?;
             budget.spend(begun.elapsed());
         }
         Ok(())
     }
 
-    /// The base and another at once, each on half of the cores; which has which half is drawn.
+    /// The base and another at once, each on half of the cores, which is drawn; both get the same publishes from the
+    /// same Redis. Redis and the publisher keep to no half.
     fn at_once(
         &mut self,
         case: usize,
@@ -173,27 +181,41 @@ impl<'a> Measuring<'a> {
     ) -> Result<(), Stop> {
         let begun = Instant::now();
         self.watcher.block_begins(progress.pair, progress.pairs, other, progress.left);
-        let mut halves =
-            halves_of_cores().map_err(|error| Stop::Setup(format!("cores can't be shared out: {error}")))?;
+        let refused = |error: std::io::Error| Stop::Setup(format!("cores can't be shared out: {error}"));
+        let all = sched_getaffinity(None).map_err(|error| refused(error.into()))?;
+        let mut halves = halves(&all);
         if self.random.random() {
             halves.swap(0, 1);
         }
         let (request, interrupt) = (self.request, self.interrupt);
-        let roles = [Role::Base, other];
-        let outcomes = thread::scope(|scope| {
-            let sides = roles.into_iter().zip(halves).map(|(role, half)| {
-                scope.spawn(move || {
+        let processes = Arc::<Processes>::default();
+        interrupt.guard(&processes);
+        let redis = redis_of_both(request, &processes)?;
+        let together = Together::new(2, all);
+        let sides = [(Role::Base, together.seat(), halves[0]), (other, together.seat(), halves[1])];
+        let mut outcomes = thread::scope(|scope| {
+            let threads = sides.map(|(role, seat, half)| {
+                let (plan, run_request) = block(request, case, role, seed, redis.clone());
+                let thread = scope.spawn(move || {
                     // Threads and processes made from here on inherit it. A refusal shows as noise, no more.
                     let _ = sched_setaffinity(None, &half);
-                    measure(request, case, role, seed, interrupt, &Silent)
-                })
+                    run_beside(&plan, &run_request, Some(&seat), interrupt, &Silent)
+                });
+                (role, thread)
             });
-            let sides: Vec<_> = sides.collect();
-            sides.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+            threads.map(|(role, thread)| (role, thread.join()))
         });
-        for (role, outcome) in roles.into_iter().zip(outcomes) {
+        // The one that failed of itself says why; the other was only left alone or cut short by it.
+        outcomes.sort_by_key(|(_, outcome)| match outcome {
+            Ok(RunOutcome { failure: None, .. }) => 1,
+            Ok(RunOutcome {
+                failure: Some(RunError::Slice { source: SliceError::Abandoned, .. }), ..
+            }) => 2,
+            _ => 0,
+        });
+        for (role, outcome) in outcomes {
             let outcome =
-                outcome.map_err(|_| Stop::Broken(format!("The thread of {} panicked.", words(role))))?;
+                outcome.map_err(|_| Stop::Broken(format!("{}: its thread panicked.", words(role))))?;
             self.keep(case, role, begun, outcome)?;
         }
         budget.spend(begun.elapsed());
@@ -209,10 +231,12 @@ impl<'a> Measuring<'a> {
         if let Some(failure) = failure {
             let had_worked = self.blocks.iter().any(|block| is_base(block.role) == is_base(role));
             let number = self.blocks.iter().filter(|block| is_base(block.role) == is_base(role)).count() + 1;
+            let failure_text = failure.to_string();
             let text = format!(
-                "{} failed in its block {number} (pair {}): {failure}",
+                "{} failed in its block {number} (pair {}): {failure_text}{}",
                 words(role),
-                self.next_pair + 1
+                self.next_pair + 1,
+                advice(&failure_text).unwrap_or_default()
             );
             return Err(if had_worked || failure.is_breakdown() {
                 Stop::Broken(text)
@@ -245,6 +269,20 @@ impl<'a> Measuring<'a> {
     }
 }
 
+/// What to do about a server that does not know a flag it was started with.
+fn advice(failure: &str) -> Option<String> {
+    let (flag, _) = failure.split_once("unexpected argument '")?.1.split_once('\'')?;
+    let needed_by = match flag {
+        "--games" => "more than one game (--games)",
+        "--tls" => "the encrypted protocols (--protocols, --tls)",
+        "--tcp-listen" => "the floor tcp (--protocols)",
+        _ => "--base-args and --candidate-args",
+    };
+    Some(format!(
+        "\nThat build does not know {flag}, which {needed_by} asks for: measure without that, or name a build that knows it."
+    ))
+}
+
 fn is_base(role: Role) -> bool {
     role != Role::Candidate
 }
@@ -273,15 +311,28 @@ fn judged(result: &RunResult) -> (Vec<String>, Vec<String>) {
     (faults, objections)
 }
 
-/// One block: a run of one slice.
-fn measure(
+/// The Redis that both sides of a duet get their messages from: started for this block, unless the user named one.
+fn redis_of_both(request: &GateRequest, processes: &Processes) -> Result<Option<RedisUrl>, Stop> {
+    let sides = [&request.base.stack, &request.candidate.stack];
+    if !sides.iter().any(|stack| stack.has_private_redis()) {
+        return Ok(None);
+    }
+    // Few clients of other languages know Unix sockets.
+    let tcp = sides.iter().any(|stack| matches!(stack, StackPlan::Command { .. }));
+    let refused = |why: &dyn fmt::Display| Stop::Setup(format!("A Redis for both could not be had: {why}"));
+    let url = processes.start_redis(RedisOptions { tcp, ..RedisOptions::default() });
+    let url = url.map_err(|error| refused(&error))?;
+    Ok(Some(url.parse().map_err(|error: crate::redis::RedisUrlError| refused(&error))?))
+}
+
+/// One block: a plan of one slice, and what it is measured with. In a duet, `redis` is that of both.
+fn block(
     request: &GateRequest,
     case: usize,
     role: Role,
     seed: u64,
-    interrupt: &Interrupt,
-    watcher: &dyn RunWatcher,
-) -> RunOutcome {
+    redis: Option<RedisUrl>,
+) -> (Plan, RunRequest) {
     let side = if is_base(role) { &request.base } else { &request.candidate };
     let whole = &request.plan;
     // Slices of a case are alike; a block is one of them.
@@ -292,27 +343,30 @@ fn measure(
         slices: slices.map(|slice| Slice { case: 0, ..*slice }).collect(),
         ..whole.clone()
     };
+    let stack = side.stack.clone();
     let run_request = RunRequest {
         command: request.command.clone(),
-        stack: side.stack.clone(),
+        stack: match redis {
+            Some(url) => stack.with_redis(url),
+            None => stack,
+        },
         conditions: request.conditions.clone(),
         scenario: serde_json::Value::Null,
     };
-    run(&plan, &run_request, interrupt, watcher)
+    (plan, run_request)
 }
 
-/// The cores this thread may run on, in two halves.
-fn halves_of_cores() -> std::io::Result<[CpuSet; 2]> {
-    let all = sched_getaffinity(None)?;
+/// Cores in two halves.
+fn halves(all: &CpuSet) -> [CpuSet; 2] {
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
     let (first, second) = cores.split_at(cores.len() / 2);
-    Ok([first, second].map(|half| {
+    [first, second].map(|half| {
         let mut set = CpuSet::new();
         for core in half {
             set.set(*core);
         }
         set
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -320,9 +374,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_older_build_is_told_by_the_flag_it_does_not_know() {
+        let said = "ws: lastmile-server ended with exit status: 2: error: unexpected argument '--games' found\n\nUsage";
+        assert!(advice(said).unwrap().contains("does not know --games, which more than one game"));
+        assert_eq!(advice("ws: lastmile-server ended with exit status: 1"), None);
+    }
+
+    #[test]
     fn halves_of_the_cores_are_disjoint_and_whole() {
         let all = sched_getaffinity(None).unwrap();
-        let [first, second] = halves_of_cores().unwrap();
+        let [first, second] = halves(&all);
         assert_eq!(first.count() + second.count(), all.count());
         assert!((0..CpuSet::MAX_CPU).all(|core| !(first.is_set(core) && second.is_set(core))));
         assert!(first.count().abs_diff(second.count()) <= 1);

@@ -67,12 +67,19 @@ pub struct GateRequest {
 pub enum GateError {
     /// Too few cores for both at once.
     #[error(
-        "--mode duet needs at least {DUET_CORES} cores for two servers at once, this machine has {cores}; use --mode paired"
+        "--mode duet needs at least {DUET_CORES} cores for two servers at once, this machine has {cores}; use --mode paired{}",
+        if *cores < 2 { "" } else { ", or --allow-few-cores to see what it says all the same" }
     )]
     Cores {
         /// How many there are.
         cores: u32,
     },
+    /// Both get the same publishes, so that neither can be faster.
+    #[error(
+        "--mode duet publishes the same to both at once, and a closed loop would wait for the slower of them; \
+         use --mode paired, or give a rate instead of messages in flight"
+    )]
+    ClosedDuet,
     /// A scenario that measures someone else's server.
     #[error(
         "a gate starts its servers afresh for every block and can't measure a running target; \
@@ -130,8 +137,14 @@ impl GateRequest {
     /// # Errors
     /// [`GateError`] says what to change.
     pub fn check(&self) -> Result<(), GateError> {
-        if self.rules.mode == Mode::Duet && cores() < DUET_CORES {
-            return Err(GateError::Cores { cores: cores() });
+        if self.rules.mode == Mode::Duet {
+            // Two are the least that have halves.
+            if cores() < if self.rules.allow_few_cores { 2 } else { DUET_CORES } {
+                return Err(GateError::Cores { cores: cores() });
+            }
+            if self.plan.cases.iter().any(|case| case.load.in_flight.is_some()) {
+                return Err(GateError::ClosedDuet);
+            }
         }
         let metrics = self.metrics();
         let looks = Looks::new(&self.rules.pairs, self.rules.alpha);
@@ -199,9 +212,17 @@ pub fn gate(request: &GateRequest, interrupt: &Interrupt, watcher: &dyn GateWatc
     watcher.gate_ends();
     let Work { measuring, judgements, remarks, .. } = work;
     let blocks = measuring.blocks;
-    let cases: Vec<GateCase> = request.plan.cases.iter().map(gate_case).collect();
+    let plan = &request.plan;
+    let cases: Vec<GateCase> = plan.cases.iter().enumerate().map(|case| gate_case(case, plan)).collect();
     let decision = decide(&blocks, &cases, &judgements, stop.as_ref());
     let private_redis = request.base.stack.has_private_redis();
+    let duet = (request.rules.mode == Mode::Duet).then(|| duet_in_words(cores()));
+    let few_cores = duet.as_ref().filter(|_| cores() < DUET_CORES).map(|(_, words)| {
+        format!(
+            "Measured with --allow-few-cores: {words}; a duet needs {DUET_CORES} cores, and with fewer its noise is that of the \
+             sharing."
+        )
+    });
     let build = |side: &Side, version: Option<String>| Build { version, ..side.build.clone() };
     GateResult {
         schema: SCHEMA.to_owned(),
@@ -211,7 +232,7 @@ pub fn gate(request: &GateRequest, interrupt: &Interrupt, watcher: &dyn GateWatc
         started_at,
         elapsed_s: begun.elapsed().as_secs_f64(),
         environment: environment(None, private_redis),
-        conditions: request.conditions.clone(),
+        conditions: request.conditions.iter().cloned().chain(duet).collect(),
         mode: request.rules.mode.name().to_owned(),
         base: build(&request.base, measuring.versions.0),
         candidate: build(&request.candidate, measuring.versions.1),
@@ -223,23 +244,41 @@ pub fn gate(request: &GateRequest, interrupt: &Interrupt, watcher: &dyn GateWatc
         judgements,
         outcome: decision.outcome,
         messages: decision.messages,
-        remarks: remarks.into_iter().chain(decision.remarks).collect(),
+        remarks: few_cores.into_iter().chain(remarks).chain(decision.remarks).collect(),
         failure: stop.as_ref().map(ToString::to_string),
         exit_code: decision.exit_code,
         blocks,
     }
 }
 
+/// How a duet is played on so many cores, as a condition for people.
+fn duet_in_words(cores: u32) -> (String, String) {
+    let (one, other) = (cores / 2, cores - cores / 2);
+    let words = format!(
+        "one Redis and one publisher for both, each server with its clients on cores of its own ({one} and {other} of {cores}), swapped at random"
+    );
+    ("duet".to_owned(), words)
+}
+
 /// The protocol and the load of a case, for people.
-fn gate_case(case: &Case) -> GateCase {
+fn gate_case((index, case): (usize, &Case), plan: &Plan) -> GateCase {
     let load = &case.load;
+    let block = plan.slices.iter().find(|slice| slice.case == index);
+    let block = block.map_or_else(String::new, |slice| {
+        format!(", blocks of {:?} after {:?}", slice.measured, slice.warmup)
+    });
     let pace = match load.in_flight {
         Some(messages) => format!("closed loop with {messages} in flight"),
         None => format!("{} messages/s ({:?})", load.messages_per_second, load.arrivals).to_lowercase(),
     };
     GateCase {
         protocol: case.variant.to_string(),
-        load: format!("{} subscribers, {pace}, {} B, {}", load.connections, load.payload_bytes, load.topic()),
+        load: format!(
+            "{} subscribers, {pace}, {} B, {}{block}",
+            load.connections,
+            load.payload_bytes,
+            load.topic()
+        ),
     }
 }
 
@@ -360,6 +399,9 @@ fn decide(blocks: &[Block], cases: &[GateCase], judgements: &[Judgement], stop: 
     }
     let mut remarks: Vec<String> =
         faults.into_iter().filter(|(outcome, _)| *outcome == Outcome::Pass).map(|(_, text)| text).collect();
+    if matches!(outcome, Outcome::Inconclusive | Outcome::Invalid) {
+        remarks.extend(summary::holdable(judgements));
+    }
     remarks.extend(summary::objections(blocks));
     let exit_code = match stop {
         Some(Stop::Setup(_)) => crate::commands::EXIT_USAGE,

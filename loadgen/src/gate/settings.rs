@@ -45,6 +45,10 @@ pub struct GateSettings {
     /// Blocks of base and candidate in turn, or both at once on cores of their own (needs at least 4)
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
+
+    /// A duet on 2 or 3 cores all the same: server and clients of a side share a core, and the result says so
+    #[arg(long)]
+    pub allow_few_cores: bool,
 }
 
 /// How base and candidate are brought together.
@@ -53,7 +57,7 @@ pub enum Mode {
     /// In turn, in random order within each pair.
     #[default]
     Paired,
-    /// At once, on disjoint cores that are swapped from pair to pair.
+    /// At once, with the same publishes, on disjoint cores that are swapped from pair to pair.
     Duet,
 }
 
@@ -80,6 +84,8 @@ pub struct GateRules {
     pub budget: Option<Duration>,
     /// How builds are brought together.
     pub mode: Mode,
+    /// A duet has fewer cores than it needs, and is wanted all the same.
+    pub allow_few_cores: bool,
 }
 
 impl GateSettings {
@@ -95,6 +101,7 @@ impl GateSettings {
             alpha: self.alpha.or(below.alpha),
             budget: self.budget.or(below.budget),
             mode: self.mode.or(below.mode),
+            allow_few_cores: self.allow_few_cores || below.allow_few_cores,
         }
     }
 
@@ -117,6 +124,7 @@ impl GateSettings {
             alpha: self.alpha.unwrap_or(DEFAULT_ALPHA),
             budget: self.budget,
             mode: self.mode.unwrap_or_default(),
+            allow_few_cores: self.allow_few_cores,
         }
     }
 }

@@ -40,7 +40,7 @@ const RUN_KEYS: [&str; 6] = ["threads", "connecting", "slices", "timestamps", "s
 /// Keys of what is under test.
 const SERVER_KEYS: [&str; 5] = ["redis", "target", "ws-path", "sse-path", "publish-http"];
 /// Keys of `[gate]`.
-const GATE_KEYS: [&str; 6] = ["threshold", "metrics", "pairs", "alpha", "budget", "mode"];
+const GATE_KEYS: [&str; 7] = ["threshold", "metrics", "pairs", "alpha", "budget", "mode", "allow-few-cores"];
 /// What else there is.
 const TITLE: &str = "title";
 const MATRIX: &str = "matrix";
@@ -184,6 +184,7 @@ fn read_gate(table: Table<'_>) -> Result<GateSettings, Mistake> {
         alpha: table.optional("alpha", |entry| entry.number(&ALPHA))?,
         budget: table.optional("budget", |entry| entry.parsed(parse_duration))?,
         mode: table.optional("mode", |entry| entry.parsed(|text| Mode::from_str(text, false)))?,
+        allow_few_cores: table.optional("allow-few-cores", Entry::boolean)?.unwrap_or_default(),
     })
 }
 

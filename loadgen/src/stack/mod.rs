@@ -109,6 +109,17 @@ impl StackPlan {
         matches!(self, Self::Private { redis: None, .. } | Self::Command { redis: None, .. })
     }
 
+    /// The same with a Redis that is there already.
+    #[must_use]
+    pub fn with_redis(mut self, url: RedisUrl) -> Self {
+        if let Self::Private { redis, .. } | Self::Command { redis, .. } | Self::Described { redis, .. } =
+            &mut self
+        {
+            *redis = Some(url);
+        }
+        self
+    }
+
     /// Makes what a variant needs, with the games of these channels. Whatever is started is in `processes` from its
     /// first moment, so that it can be killed from
     /// there before everything is ready.
@@ -244,7 +255,10 @@ pub struct Processes {
 
 impl Processes {
     /// Starts a Redis and returns its address. Holds the lock meanwhile: a half-made Redis could not be ended.
-    fn start_redis(&self, options: RedisOptions) -> Result<String, ProcessError> {
+    ///
+    /// # Errors
+    /// [`ProcessError`] with the end of its log.
+    pub fn start_redis(&self, options: RedisOptions) -> Result<String, ProcessError> {
         let mut redis = self.redis();
         let redis = redis.insert(PrivateRedis::start_with(options)?);
         Ok(redis.tcp_url().unwrap_or_else(|| redis.url()))
@@ -268,8 +282,9 @@ impl Processes {
         let mut launch = Launch::new("lastmile-server", program.path())
             .arguments(["--listen", "127.0.0.1:0", "--wt-listen", "127.0.0.1:0"])
             .arguments(["--database", "sqlite::memory:"])
-            // No origins are checked, no tokens asked for, and nobody is limited, wherever it listens.
-            .arguments(["--limits", "off"])
+            // No origins are checked, no tokens asked for, and nobody is limited, wherever it listens. Not as a flag: a
+            // build from before there were limits would not start with it, and has none.
+            .environment("LASTMILE_LIMITS", "off")
             .arguments(stages.then_some("--stages"))
             // Not as an argument: everyone on the machine can read those, and there may be a password in it.
             .environment("LASTMILE_REDIS", redis.with_password());
@@ -284,6 +299,7 @@ impl Processes {
         if variant.carrier() == Carrier::Tcp {
             launch = launch.arguments(["--tcp-listen", "127.0.0.1:0"]);
         }
+        launch = launch.arguments(program.arguments());
         let spawned = launch.spawn()?;
         let server = self.server.get_or_init(|| spawned);
         let line = server.read_line(READY_PATIENCE)?;

@@ -12,7 +12,11 @@ const VARIABLE: &str = "LASTMILE_SERVER_BIN";
 
 /// A program that can be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerProgram(PathBuf);
+pub struct ServerProgram {
+    path: PathBuf,
+    /// What it gets beside the flags every server gets.
+    arguments: Vec<String>,
+}
 
 /// Why there is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +48,7 @@ impl ServerProgram {
         for (origin, path) in named {
             if let Some(path) = path {
                 return if is_executable(&path) {
-                    Ok(Self(path))
+                    Ok(Self::at(path))
                 } else {
                     Err(ServerProgramError::NotExecutable { origin, path })
                 };
@@ -61,13 +65,28 @@ impl ServerProgram {
             .chain(env::split_paths(&search_path))
             .map(|folder| folder.join(NAME))
             .find(|path| is_executable(path))
-            .map(Self)
+            .map(Self::at)
             .ok_or(ServerProgramError::NotFound)
+    }
+
+    fn at(path: PathBuf) -> Self {
+        Self { path, arguments: Vec::new() }
+    }
+
+    /// The same with further flags.
+    #[must_use]
+    pub fn with_arguments(self, arguments: Vec<String>) -> Self {
+        Self { arguments, ..self }
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Its further flags.
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 }
 

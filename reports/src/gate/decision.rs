@@ -2,7 +2,7 @@
 //!
 //! Per metric, over the logarithms of the ratios of all pairs: the exact one-sided signed-rank test, the
 //! Hodges–Lehmann estimate with its 95 % interval, Holm over all metrics of the gate, and a level that is shared among
-//! the looks. The noise floor comes from pairs of the base with itself.
+//! the looks. The noise floor comes from pairs of the base with itself and from how far the others lie apart.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,9 @@ use super::metric::{Metric, Threshold};
 
 /// Confidence of the intervals.
 pub const CONFIDENCE: f64 = 0.95;
-/// The two-sided 95 % point of the normal distribution, for the half-width that noise alone gives to so many pairs.
-const Z_95: f64 = 1.959_964;
+/// The 95 % points of the normal distribution, two-sided and one-sided.
+const Z_TWO_SIDED: f64 = 1.959_964;
+const Z_ONE_SIDED: f64 = 1.644_854;
 /// Fewest pairs of the base with itself that tell a noise floor.
 const FEWEST_NOISE_PAIRS: usize = 3;
 
@@ -94,7 +95,7 @@ pub struct Judgement {
     pub p_adjusted: Option<f64>,
     /// The level it was held against.
     pub alpha: f64,
-    /// The change that so many pairs of equal builds show by noise alone, by the pairs of the base with itself.
+    /// The change that so many pairs of equal builds show by noise alone.
     pub noise_floor: Option<f64>,
     /// The changes of the single pairs, in the order measured.
     #[serde(default)]
@@ -102,6 +103,15 @@ pub struct Judgement {
     /// The same of the base with itself.
     #[serde(default)]
     pub noise_changes: Vec<f64>,
+}
+
+impl Judgement {
+    /// The least threshold at which so many pairs of equal builds pass in 95 of 100 gates: the upper bound lies half an
+    /// interval above an estimate that itself errs by a quarter of one.
+    pub fn least_threshold(&self) -> Option<f64> {
+        let half_width = self.noise_floor?.ln_1p();
+        Some((half_width * (1.0 + Z_ONE_SIDED / Z_TWO_SIDED)).exp_m1())
+    }
 }
 
 /// Judges all metrics at a look. At the last one nothing more is to be measured, so that what can't be told finely
@@ -160,7 +170,7 @@ impl<'a> Draft<'a> {
                 .filter(|value| value.is_finite())
         };
         let base = middle(|pair| pair.0);
-        let noise_floor = noise_floor(&self.noise, self.ratios.len());
+        let noise_floor = self.shift.and_then(|shift| noise_floor(&self.noise, &self.ratios, shift.estimate));
         let (outcome, reason) = match (&self.fault, self.shift, p_adjusted) {
             (Some(fault), ..) => (Outcome::Invalid, Some(fault.clone())),
             (None, Some(shift), Some(p)) => {
@@ -223,14 +233,18 @@ fn log_ratio(metric: Metric, (base, other): (f64, f64)) -> f64 {
     if metric.is_better_when_larger() { (base / other).ln() } else { (other / base).ln() }
 }
 
-/// Half the width of the interval that so many pairs of equal builds would have, from pairs of equal builds. Their
-/// mean is known to be zero, so every one counts in full.
-fn noise_floor(noise: &[f64], pairs: usize) -> Option<f64> {
-    if noise.len() < FEWEST_NOISE_PAIRS || pairs == 0 {
+/// Half the width of the interval that so many pairs of equal builds would have: from the pairs of the base with itself,
+/// whose middle is zero, and from the others around their own middle, for noise does not know whose block it disturbs. A
+/// few pairs alone would tell the width only to within a factor of two; and the few that something else disturbed move
+/// this width as little as they move the estimate.
+fn noise_floor(noise: &[f64], ratios: &[f64], estimate: f64) -> Option<f64> {
+    if noise.len() < FEWEST_NOISE_PAIRS || ratios.is_empty() {
         return None;
     }
-    let variance = noise.iter().map(|ratio| ratio * ratio).sum::<f64>() / noise.len() as f64;
-    Some((Z_95 * (variance / pairs as f64).sqrt()).exp_m1())
+    let around = ratios.iter().map(|ratio| ratio - estimate);
+    let pooled: Vec<f64> = noise.iter().copied().chain(around).collect();
+    let width = shift(&pooled, CONFIDENCE).map(|shift| shift.high - shift.low)?;
+    Some((width / 2.0 * (pooled.len() as f64 / ratios.len() as f64).sqrt()).exp_m1())
 }
 
 /// One metric's figures held against what was asked.
@@ -245,9 +259,7 @@ struct Question {
 
 impl Question {
     fn decide(&self, shift: Shift, p_adjusted: f64, pairs: usize) -> (Outcome, Option<String>) {
-        // What is below the least absolute change is no regression, however large relatively.
-        let least = self.base.filter(|base| *base > 0.0).map_or(0.0, |base| self.threshold.minimum / base);
-        let limit = self.threshold.change.max(least);
+        let limit = self.threshold.limit(self.base);
         let floor = self.noise_floor.unwrap_or(0.0);
         let (change, high) = (shift.estimate.exp_m1(), shift.high.exp_m1());
         if smallest_p(pairs) * self.family as f64 > self.look.alpha || shift.confidence < CONFIDENCE {
@@ -336,13 +348,31 @@ mod tests {
 
     #[test]
     fn a_gate_finer_than_the_noise_floor_is_refused_but_what_is_beyond_it_is_told() {
-        let loud = vec![(1.0, 1.3), (1.0, 0.75), (1.0, 1.4), (1.0, 0.8)];
-        let refused = judged(series(Metric::Cpu, pairs(1.0, 0.01), loud.clone()));
-        assert_eq!(refused.outcome, Outcome::Invalid);
-        assert!(refused.reason.unwrap().starts_with("refused: 12 pairs of equal builds differ by up to"));
-        let earlier = judge(&[series(Metric::Cpu, pairs(1.0, 0.01), loud.clone())], first_look(), false);
+        let loud = pairs(1.0, 0.25)[..4].to_vec();
+        let refused = judged(series(Metric::Cpu, pairs(1.0, 0.25), loud.clone()));
+        assert_eq!(refused.outcome, Outcome::Invalid, "{refused:?}");
+        let reason = refused.reason.as_deref().unwrap();
+        assert!(reason.starts_with("refused: 12 pairs of equal builds differ by up to"), "{reason}");
+        let earlier = judge(&[series(Metric::Cpu, pairs(1.0, 0.25), loud.clone())], first_look(), false);
         assert_eq!(earlier[0].outcome, Outcome::Inconclusive, "more pairs lower the floor");
-        assert_eq!(judged(series(Metric::Cpu, pairs(1.5, 0.01), loud)).outcome, Outcome::Regression);
+        assert_eq!(judged(series(Metric::Cpu, pairs(2.5, 0.25), loud.clone())).outcome, Outcome::Regression);
+        // What it says can be held is held.
+        let change = refused.least_threshold().unwrap();
+        assert!(change > refused.noise_floor.unwrap());
+        let threshold = Threshold { change, ..Threshold::of(Metric::Cpu) };
+        let held = Series { threshold, ..series(Metric::Cpu, pairs(1.0, 0.25), loud) };
+        assert_eq!(judged(held).outcome, Outcome::Pass);
+    }
+
+    #[test]
+    fn a_single_disturbed_pair_does_not_raise_the_noise_floor_much() {
+        let quiet = pairs(1.0, 0.02);
+        let floor =
+            |noise: Vec<(f64, f64)>| judged(series(Metric::Cpu, quiet.clone(), noise)).noise_floor.unwrap();
+        let undisturbed = floor(quiet[..4].to_vec());
+        let disturbed = floor([&quiet[..3], &[(1_000.0, 1_500.0)]].concat());
+        assert!(disturbed < 1.5 * undisturbed, "{undisturbed} {disturbed}");
+        assert!(undisturbed > 0.005 && undisturbed < 0.03, "{undisturbed}");
     }
 
     #[test]

@@ -149,6 +149,13 @@ impl Threshold {
         Self { metric, change, minimum, is_required: false }
     }
 
+    /// The relative change it comes to beside a base of this size: what is below the least absolute change is no
+    /// regression, however large relatively.
+    pub fn limit(&self, base: Option<f64>) -> f64 {
+        let least = base.filter(|base| *base > 0.0).map_or(0.0, |base| self.minimum / base);
+        self.change.max(least)
+    }
+
     /// Reads `p50=5%`, or `p50=5%/20us` with the least absolute change in the metric's unit (µs, s per million, B).
     ///
     /// # Errors

@@ -84,6 +84,9 @@ pub struct Build {
     pub revision: Option<String>,
     /// The program or the command that was run.
     pub program: String,
+    /// Flags it got beside those that every server gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     /// What it says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

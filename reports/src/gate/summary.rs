@@ -148,6 +148,31 @@ pub fn passed(judgements: &[Judgement], cases: &[GateCase]) -> String {
     format!("No metric got worse than allowed: {}.", bounds.collect::<Vec<_>>().join(", "))
 }
 
+/// Where thresholds are finer than this machine can hold: those at which equal builds pass, as flags.
+pub fn holdable(judgements: &[Judgement]) -> Option<String> {
+    let mut flags: Vec<(Metric, f64)> = Vec::new();
+    for judgement in judgements {
+        let Some(least) = judgement.least_threshold() else { continue };
+        let metric = judgement.threshold.metric;
+        if least <= judgement.threshold.limit(judgement.base) {
+            continue;
+        }
+        match flags.iter_mut().find(|(known, _)| *known == metric) {
+            Some((_, largest)) => *largest = largest.max(least),
+            None => flags.push((metric, least)),
+        }
+    }
+    let pairs = judgements.iter().map(|judgement| judgement.pairs).max().unwrap_or(0);
+    let flag = |(metric, least): &(Metric, f64)| format!("{}={:.0}%", metric.name(), (least * 100.0).ceil());
+    let flags = flags.iter().map(flag).collect::<Vec<_>>().join(",");
+    (!flags.is_empty()).then(|| {
+        format!(
+            "By the noise of these blocks, equal builds pass in 95 of 100 gates of {pairs} pairs with --threshold {flags}; more \
+             pairs or longer blocks hold finer ones."
+        )
+    })
+}
+
 /// What the checks of single blocks object to, counted. It touched base and candidate alike.
 pub fn objections(blocks: &[Block]) -> Vec<String> {
     let mut counts: Vec<(&str, usize, &str)> = Vec::new();
@@ -263,12 +288,13 @@ pub fn title(result: &GateResult) -> String {
 }
 
 fn name(build: &super::schema::Build) -> String {
-    match &build.revision {
+    let name = match &build.revision {
         Some(revision) if !revision.starts_with(&build.name) => {
             format!("{} ({})", build.name, revision.chars().take(12).collect::<String>())
         }
         _ => build.name.clone(),
-    }
+    };
+    std::iter::once(name).chain(build.arguments.iter().cloned()).collect::<Vec<_>>().join(" ")
 }
 
 /// How it was measured, in one line.
@@ -349,6 +375,37 @@ mod tests {
         assert_eq!(faults(&blocks, &cases())[0].0, Outcome::Pass);
         blocks.push(block(13, Role::Candidate, 1.0, Some("achieved rate: 90 of 100")));
         assert_eq!(faults(&blocks, &cases())[0].0, Outcome::Invalid);
+    }
+
+    #[test]
+    fn thresholds_that_can_be_held_are_told_as_flags() {
+        let judgement = |metric: Metric, case: usize, noise_floor: f64| Judgement {
+            case,
+            threshold: Threshold::of(metric),
+            outcome: Outcome::Inconclusive,
+            reason: None,
+            pairs: 12,
+            base: Some(1_000.0),
+            candidate: Some(1_000.0),
+            change: Some(0.0),
+            interval: Some((-noise_floor, noise_floor)),
+            p: Some(0.5),
+            p_adjusted: Some(1.0),
+            alpha: 0.005,
+            noise_floor: Some(noise_floor),
+            changes: Vec::new(),
+            noise_changes: Vec::new(),
+        };
+        let judgements = [
+            judgement(Metric::P50, 0, 0.04),
+            judgement(Metric::P50, 1, 0.06),
+            judgement(Metric::Cpu, 0, 0.02),
+            // 256 B of 1,000 are more than noise.
+            judgement(Metric::Memory, 0, 0.12),
+        ];
+        let said = holdable(&judgements).unwrap();
+        assert!(said.contains("with --threshold p50=12%;"), "{said}");
+        assert_eq!(holdable(&judgements[2..]), None);
     }
 
     #[test]
