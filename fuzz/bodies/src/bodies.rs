@@ -1,6 +1,7 @@
 //! What must hold whatever arrives: nothing panics, what is read does not depend on how the network cut it, and what
 //! one half writes the other reads back.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -18,6 +19,9 @@ use lastmile_wire::round::{Round, peek_round_id};
 use lastmile_wire::websocket::{Masking, MessageError, MessageReader};
 use lastmile_wire::{batch, msgpack};
 use lastmile_wire::{http3 as h3, resp as redis, sse as events, websocket as ws, webtransport as wt};
+use wtransport::proto::frame::Frame;
+use wtransport::proto::headers::Headers;
+use wtransport::proto::session::SessionRequest;
 
 use crate::Random;
 
@@ -310,8 +314,12 @@ pub fn webtransport(input: &[u8]) {
     });
 }
 
-/// Frames of HTTP/3.
+/// Frames of HTTP/3, and header blocks: what is let through to the library that decodes them does it no harm.
 pub fn http3(input: &[u8]) {
+    decode_headers(input);
+    if let Ok(Some((frame, _))) = h3::next_frame(input, LIMIT) {
+        decode_headers(frame.payload);
+    }
     is_read_alike(input, |bytes| {
         h3::next_frame(bytes, LIMIT).map(|next| {
             next.map(|(frame, used)| {
@@ -320,6 +328,15 @@ pub fn http3(input: &[u8]) {
             })
         })
     });
+}
+
+fn decode_headers(block: &[u8]) {
+    if h3::check_header_block(block).is_ok()
+        && let Ok(headers) = Headers::with_frame(&Frame::new_headers(Cow::Borrowed(block)))
+        && let Ok(request) = SessionRequest::try_from(headers)
+    {
+        let _ = (request.path(), request.authority(), request.origin());
+    }
 }
 
 /// What Redis says to a subscriber.

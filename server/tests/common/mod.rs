@@ -24,7 +24,7 @@ pub use program::Program;
 pub use round::{large_round, round, round_id};
 pub use site::{Site, every_way, metric};
 pub use sse::{Event, Events};
-pub use tls::certificate_files;
+pub use tls::{certificate_files, pinned};
 
 /// The longest wait for what must happen. Only a failing test ever waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);

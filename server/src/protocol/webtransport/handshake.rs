@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
-use lastmile_wire::http3::{CONTROL_STREAM, HEADERS_FRAME, SETTINGS_FRAME, next_frame};
+use lastmile_wire::http3::{
+    CONTROL_STREAM, HEADERS_FRAME, HeaderBlockError, SETTINGS_FRAME, check_header_block, next_frame,
+};
 use lastmile_wire::webtransport::read_varint;
 use wtransport::proto::frame::Frame;
 use wtransport::proto::headers::Headers;
@@ -35,6 +37,9 @@ pub enum HandshakeError {
     /// The answer could not be sent.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// Its headers are not to be decoded.
+    #[error(transparent)]
+    Headers(#[from] HeaderBlockError),
     /// The client does not speak WebTransport over HTTP/3.
     #[error("not a WebTransport client: {0}")]
     Protocol(&'static str),
@@ -72,6 +77,8 @@ impl SessionOffer {
                 break payload;
             }
         };
+        // The library trusts its integers.
+        check_header_block(&payload)?;
         let headers = Headers::with_frame(&Frame::new_headers(Cow::Owned(payload)))
             .map_err(|_| HandshakeError::Protocol("headers that can't be read"))?;
         let request = SessionRequest::try_from(headers)
