@@ -37,7 +37,7 @@ use crate::hub::From;
 use crate::past::Past;
 use crate::protocol;
 use crate::published::{Format, Framing};
-use crate::shard::{QueueReader, ShardSender};
+use crate::shard::{ConnectionBacklog, QueueReader, ShardSender};
 
 /// Time that answers and goodbyes have to leave when the server stops.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
@@ -103,10 +103,12 @@ impl HttpService {
         let progress = Progress::default();
         let service = {
             let (asked, on_request, on_frame) = (Arc::clone(&asked), progress.clone(), progress.clone());
+            let backlog = ConnectionBacklog::default();
             let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
                 asked.store(true, Relaxed);
                 on_request.note();
                 request.extensions_mut().insert(Peer(peer));
+                request.extensions_mut().insert(backlog.clone());
                 request
             });
             TowerToHyperService::new(router.map_response(move |response: Response| on_frame.watch(response)))
@@ -238,7 +240,13 @@ impl SharedStreams {
             .with_state(self)
     }
 
-    async fn join(&self, uri: &Uri, headers: &HeaderMap, client: IpAddr) -> Result<Reading, Refusal> {
+    async fn join(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        client: IpAddr,
+        backlog: ConnectionBacklog,
+    ) -> Result<Reading, Refusal> {
         let target = uri.path_and_query().map_or("", |target| target.as_str());
         let request = match StreamRequest::parse(target) {
             Some(Ok(request)) if request.protocol == Protocol::Sse => request,
@@ -252,7 +260,7 @@ impl SharedStreams {
         let shard = &self.shards[self.next_shard.fetch_add(1, Relaxed) % self.shards.len()];
         let format = Format::requested(Framing::SseEvent, &request);
         let from = From { since, older: self.past.of(&subscription, since).await };
-        let reader = QueueReader::resume(shard, format, subscription, from)
+        let reader = QueueReader::resume(shard, format, subscription, from, backlog)
             .await
             .ok_or_else(Refusal::shutting_down)?;
         Ok(Reading { reader: Some(reader), heartbeat: self.heartbeat, _permit: permit })
@@ -262,10 +270,11 @@ impl SharedStreams {
 async fn event_stream(
     State(streams): State<Arc<SharedStreams>>,
     Extension(Client(client)): Extension<Client>,
+    Extension(backlog): Extension<ConnectionBacklog>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let reading = match streams.join(&uri, &headers, client).await {
+    let reading = match streams.join(&uri, &headers, client, backlog).await {
         Ok(reading) => reading,
         Err(refusal) => return refuse(&refusal),
     };

@@ -203,7 +203,7 @@ impl Shard {
         let moved = if after == before { Ok(()) } else { self.move_to(key, after) };
         let changed = moved
             .and_then(|()| self.answer(key, reply, answer))
-            .and_then(|()| if latest.is_empty() { Ok(()) } else { self.greet(key, b"", &latest) })
+            .and_then(|()| if latest.is_empty() { Ok(()) } else { self.send_latest(key, &latest) })
             .and_then(|()| self.write_on(key));
         if let Err(reason) = changed {
             self.close(key, reason);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::group::{GroupId, GroupKey, GroupMembers};
 use super::inbox::MemberKey;
 use super::member::{Outlet, Phase, Progress};
 use super::{Shard, protocol_of};
 use crate::protocol::CloseReason;
-use crate::published::{self, Moment, Published};
+use crate::published::{self, Format, Moment, Published};
 
 impl Shard {
     /// The hub has answered: the member gets its handshake's answer and the latest rounds, and is in its group
@@ -56,31 +58,61 @@ impl Shard {
         }
     }
 
-    /// Sends the handshake's answer and the latest rounds in one write.
-    pub(super) fn greet(
-        &mut self,
-        key: MemberKey,
-        head: &[u8],
-        latest: &[Arc<Published>],
-    ) -> Result<(), CloseReason> {
-        let Some(member) = self.members.get(key) else { return Ok(()) };
-        let format = member.outlet.format();
-        let latest = published::messages(latest, format);
-        let frames = published::join(&latest, format, Moment::Attach);
-        match &mut member.outlet {
-            Outlet::Socket(_) => self.write_own(key, &[head, &frames[..]].concat())?,
-            Outlet::Session(outlet) => outlet.add_first(&latest),
-            Outlet::Queue(outlet, _) => {
-                outlet.limit_bytes = self.settings.backlog_bytes;
+    /// Sends the handshake's answer, and what the member begins with, in one write.
+    fn greet(&mut self, key: MemberKey, head: &[u8], latest: &[Arc<Published>]) -> Result<(), CloseReason> {
+        let Some((format, messages, frames)) = self.frames_for(key, latest) else { return Ok(()) };
+        let limit_bytes = self.settings.backlog_bytes;
+        match self.members.get(key).map(|member| &mut member.outlet) {
+            Some(Outlet::Socket(outlet)) => {
+                outlet.begin(&[head, &frames[..]].concat());
+                self.write_on(key)?;
+            }
+            Some(Outlet::Session(outlet)) => outlet.begin(&messages),
+            Some(Outlet::Queue(outlet, _)) => {
+                outlet.limit_bytes = limit_bytes;
                 if !frames.is_empty() {
-                    outlet.deliver(frames.clone())?;
+                    outlet.begin(frames.clone())?;
                 }
             }
+            None => {}
         }
-        let counters = self.counters().protocol(protocol_of(format.framing));
-        counters.deliveries.add(latest.iter().map(|message| message.round_count() as u64).sum());
-        counters.bytes.add(frames.len() as u64);
+        self.count_greeting(format, &messages, &frames);
         Ok(())
+    }
+
+    /// Sends the latest rounds of games that a member has asked for later.
+    pub(super) fn send_latest(
+        &mut self,
+        key: MemberKey,
+        latest: &[Arc<Published>],
+    ) -> Result<(), CloseReason> {
+        let Some((format, messages, frames)) = self.frames_for(key, latest) else { return Ok(()) };
+        let limit_bytes = self.settings.backlog_bytes;
+        match self.members.get(key).map(|member| &mut member.outlet) {
+            Some(Outlet::Session(outlet)) => outlet.add_latest(&messages, limit_bytes)?,
+            Some(Outlet::Socket(_)) => self.write_own(key, &frames)?,
+            // An event stream has no way to ask.
+            Some(Outlet::Queue(..)) | None => {}
+        }
+        self.count_greeting(format, &messages, &frames);
+        Ok(())
+    }
+
+    fn frames_for(
+        &mut self,
+        key: MemberKey,
+        latest: &[Arc<Published>],
+    ) -> Option<(Format, Vec<Arc<Published>>, Bytes)> {
+        let format = self.members.get(key)?.outlet.format();
+        let messages = published::messages(latest, format);
+        let frames = published::join(&messages, format, Moment::Attach);
+        Some((format, messages, frames))
+    }
+
+    fn count_greeting(&self, format: Format, messages: &[Arc<Published>], frames: &[u8]) {
+        let counters = self.counters().protocol(protocol_of(format.framing));
+        counters.deliveries.add(messages.iter().map(|message| message.round_count() as u64).sum());
+        counters.bytes.add(frames.len() as u64);
     }
 
     /// A round was published.
@@ -195,17 +227,18 @@ impl Shard {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-    use lastmile_wire::request::Topic;
+    use lastmile_wire::request::{StreamRequest, Topic};
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
     use crate::catalog::{Catalog, Subscription};
     use crate::guard::Guard;
-    use crate::hub::Hub;
+    use crate::hub::{From, Hub};
     use crate::metrics::Metrics;
-    use crate::published::{Format, Framing};
-    use crate::shard::{QueueReader, ShardId, ShardInput, ShardSender, ShardSettings};
+    use crate::published::Framing;
+    use crate::shard::{
+        QueueReader, SessionOutlet, SessionSeat, ShardId, ShardInput, ShardSender, ShardSettings,
+    };
 
     /// A shard that a test moves step by step.
     struct Bench {
@@ -273,6 +306,56 @@ mod tests {
         let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
         let Ok(Ok(events)) = next else { panic!("no events: {next:?}") };
         assert_eq!(&events[..], b"event: message\nid: 2\ndata: 2\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_stays_when_the_batch_it_completes_is_too_much_for_the_last_member_before_it() {
+        let mut bench = Bench::new();
+        let request = StreamRequest::parse("/wt/crash?batch_ms=100").expect("a stream").expect("a request");
+        // Not opened yet: a session that takes nothing.
+        let outlet = SessionOutlet::new(&request, Arc::new(Metrics::new(1)), ShardId(0));
+        let format = outlet.format();
+        let first = {
+            let (sender, subscription) = (bench.sender.clone(), bench.subscription.clone());
+            tokio::spawn(
+                async move { SessionSeat::join(&sender, outlet, subscription, From::default()).await },
+            )
+        };
+        tokio::task::yield_now().await;
+        let answer = bench.ask();
+        bench.shard.take(answer);
+        let _seat = first.await.expect("a task").expect("a seat");
+        let [group] = bench.shard.groups.ids()[..] else { panic!("one group") };
+        bench.publish(1);
+        bench.shard.complete_batch(group);
+        bench.shard.take_turn();
+
+        let second = {
+            let (sender, subscription) = (bench.sender.clone(), bench.subscription.clone());
+            tokio::spawn(async move { QueueReader::join(&sender, format, subscription).await })
+        };
+        tokio::task::yield_now().await;
+        let answer = bench.ask();
+        // More than may wait, and not complete until the newcomer is there.
+        let much = Bytes::from(vec![b'2'; 2 * bench.shard.settings.backlog_bytes]);
+        bench.shard.take(ShardInput::Round(Arc::new(Published::new(
+            bench.subscription.games()[0],
+            2,
+            much,
+            0,
+        ))));
+        bench.shard.take(answer);
+        let mut reader = second.await.expect("a task").expect("a reader");
+        let too_slow = bench.shard.counters().closed(CloseReason::TooSlow).get();
+        assert_eq!(too_slow, 1, "the one before it is gone, and its group with it");
+        bench.publish(3);
+        for group in bench.shard.groups.ids() {
+            bench.shard.complete_batch(group);
+        }
+        bench.shard.take_turn();
+        let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
+        let Ok(Ok(message)) = next else { panic!("nothing: {next:?}") };
+        assert_eq!(&message[..], b"\x03[3]");
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ mod sweep;
 mod wheel;
 
 pub use inbox::{MemberKey, QueueJoin, Reply, SessionJoin, ShardId, ShardInput, ShardSender, SocketJoin};
-pub use queue::{QueueOutlet, QueueReader};
+pub use queue::{ConnectionBacklog, QueueOutlet, QueueReader};
 pub use session::{OpenSession, SessionOutlet, SessionSeat, end};
 pub use socket::Socket;
 

@@ -33,8 +33,17 @@ pub struct SocketOutlet {
 struct Own {
     bytes: Vec<u8>,
     sent: usize,
+    /// Where what the client began with ends: what it had missed is as much as that is, and none of it its slowness.
+    begun_with: usize,
     /// The bytes begin in the middle of a frame.
     is_begun: bool,
+}
+
+impl Own {
+    /// Bytes that wait because the client takes them slowly.
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.sent.max(self.begun_with)
+    }
 }
 
 impl SocketOutlet {
@@ -69,11 +78,20 @@ impl SocketOutlet {
         }
         let own = self.own.get_or_insert_default();
         // Alone it may be longer than the limit, or a large latest round could never be sent.
-        if own.bytes.len() > own.sent && own.bytes.len() - own.sent + bytes.len() > limit_bytes {
+        if own.waiting() > 0 && own.waiting() + bytes.len() > limit_bytes {
             return Err(CloseReason::TooSlow);
         }
         own.bytes.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Adds what the client begins with, however much that is.
+    pub fn begin(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let own = self.own.get_or_insert_default();
+            own.bytes.extend_from_slice(bytes);
+            own.begun_with = own.bytes.len();
+        }
     }
 
     /// Sends what is for this member alone and what follows its place in the log, as far as the socket takes
@@ -142,7 +160,7 @@ impl SocketOutlet {
             last.extend_from_slice(&own.bytes[own.sent..]);
         }
         last.extend_from_slice(&self.protocol.goodbye(reason));
-        self.own = Some(Box::new(Own { bytes: last, sent: 0, is_begun: false }));
+        self.own = Some(Box::new(Own { bytes: last, sent: 0, begun_with: 0, is_begun: false }));
     }
 
     /// Leaves the log for another one: what is still to come of it is kept for this member alone.
@@ -155,13 +173,16 @@ impl SocketOutlet {
             return Ok(());
         }
         let own = self.own.as_ref().map_or(&[][..], |own| &own.bytes[own.sent..]);
-        if rest.len() + own.len() > limit_bytes {
+        let waiting = self.own.as_ref().map_or(0, |own| own.waiting());
+        if rest.len() + waiting > limit_bytes {
             return Err(CloseReason::TooSlow);
         }
         // A frame of the log that has been begun comes first, then what waited for its end.
         let (begun, later) = rest.split_at((log.border(place) - place) as usize);
         let is_begun = !begun.is_empty() || self.own.as_ref().is_some_and(|own| own.sent > 0 || own.is_begun);
-        self.own = Some(Box::new(Own { bytes: [begun, own, later].concat(), sent: 0, is_begun }));
+        let begun_with = own.len() - waiting;
+        let begun_with = if begun_with == 0 { 0 } else { begun.len() + begun_with };
+        self.own = Some(Box::new(Own { bytes: [begun, own, later].concat(), sent: 0, begun_with, is_begun }));
         Ok(())
     }
 }

@@ -39,6 +39,8 @@ pub struct SessionOutlet {
     waker: Option<Waker>,
     /// What goes before everything in the log: the latest rounds, and what is left of another log.
     first: VecDeque<(Arc<Published>, Moment)>,
+    /// How many of these its client began with: what it had missed is as much as that is, and none of it its slowness.
+    begun_with: usize,
     /// A stream that was opened ahead.
     spare: Option<SendStream>,
     /// Someone waits for the peer to allow another stream.
@@ -139,6 +141,7 @@ impl SessionOutlet {
             open: None,
             waker: None,
             first: VecDeque::new(),
+            begun_with: 0,
             spare: None,
             is_opening: false,
             begun: None,
@@ -150,9 +153,24 @@ impl SessionOutlet {
         self.format
     }
 
-    /// The latest rounds, to go before everything that comes from the log.
-    pub fn add_first(&mut self, latest: &[Arc<Published>]) {
+    /// What the client begins with: the latest rounds, or what it had missed, however much that is.
+    pub fn begin(&mut self, latest: &[Arc<Published>]) {
+        self.begun_with = latest.len();
         self.first.extend(latest.iter().map(|message| (Arc::clone(message), Moment::Attach)));
+    }
+
+    /// The latest rounds of games that come later, to go before everything that comes from the log.
+    ///
+    /// # Errors
+    /// `TooSlow` where more than `limit_bytes` would wait; alone it may be more.
+    pub fn add_latest(&mut self, latest: &[Arc<Published>], limit_bytes: usize) -> Result<(), CloseReason> {
+        let waiting = self.waiting_bytes();
+        let more: usize = latest.iter().map(|message| self.size(message)).sum();
+        if waiting > 0 && waiting + more > limit_bytes {
+            return Err(CloseReason::TooSlow);
+        }
+        self.first.extend(latest.iter().map(|message| (Arc::clone(message), Moment::Attach)));
+        Ok(())
     }
 
     /// Leaves the log for another one: what is still to come of it is kept for this session alone.
@@ -160,14 +178,21 @@ impl SessionOutlet {
     /// # Errors
     /// `TooSlow` where more than `limit_bytes` would wait; nothing has changed then.
     pub fn keep(&mut self, log: &RoundLog, place: u64, limit_bytes: usize) -> Result<(), CloseReason> {
-        let size = |message: &Arc<Published>| message.payload_in(self.format.encoding).len();
-        let waiting: usize = self.first.iter().map(|(message, _)| size(message)).sum();
         let rest = log.bytes_between(place, log.end());
-        if rest > 0 && waiting + rest > limit_bytes {
+        if rest > 0 && self.waiting_bytes() + rest > limit_bytes {
             return Err(CloseReason::TooSlow);
         }
         self.first.extend(log.from(place).map(|message| (Arc::clone(message), Moment::Live)));
         Ok(())
+    }
+
+    /// Bytes that wait before the log because the client takes them slowly.
+    fn waiting_bytes(&self) -> usize {
+        self.first.iter().skip(self.begun_with).map(|(message, _)| self.size(message)).sum()
+    }
+
+    fn size(&self, message: &Published) -> usize {
+        message.payload_in(self.format.encoding).len()
     }
 
     /// Ends the session, and tells it why.
@@ -191,19 +216,22 @@ impl SessionOutlet {
         if self.finish_begun()? == Progress::Waiting {
             return Ok(Progress::Waiting);
         }
-        while let Some((message, moment)) = self.first.pop_front() {
-            if self.is_opening {
-                // What waits for a stream goes before it.
-                self.first.push_front((message, moment));
-                return Ok(Progress::Waiting);
-            }
+        while !self.is_opening
+            && let Some((message, moment)) = self.first.front().cloned()
+        {
             let progress = self.write_one(&message, moment)?;
             if self.is_opening {
-                self.first.push_front((message, moment));
+                // It waits for a stream, and goes before all others.
+                return Ok(Progress::Waiting);
             }
+            self.first.pop_front();
+            self.begun_with = self.begun_with.saturating_sub(1);
             if progress == Progress::Waiting {
                 return Ok(Progress::Waiting);
             }
+        }
+        if self.is_opening {
+            return Ok(Progress::Waiting);
         }
         if self.delivery == Delivery::Stream {
             return self.write_joined(log, place);

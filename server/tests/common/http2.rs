@@ -34,10 +34,13 @@ pub async fn request(place: &Place, target: &str) -> Result<(Response<Incoming>,
         .handshake(io)
         .await?;
     tokio::spawn(connection);
+    Ok((sender.send_request(get(place, target)).await?, sender))
+}
+
+/// A request, for a connection that stands.
+pub fn get(place: &Place, target: &str) -> Request<Empty<Bytes>> {
     let scheme = if place.tls { "https" } else { "http" };
-    let request =
-        Request::get(format!("{scheme}://{}{target}", place.http)).body(Empty::new()).expect("a request");
-    Ok((sender.send_request(request).await?, sender))
+    Request::get(format!("{scheme}://{}{target}", place.http)).body(Empty::new()).expect("a request")
 }
 
 /// A subscriber over HTTP/2.

@@ -2,7 +2,9 @@
 
 use lastmile_wire::channel::stream_channel;
 
-use crate::common::{End, Site, Way, every_way, large_round, round_id, until};
+use http_body_util::BodyExt;
+
+use crate::common::{End, Site, Way, every_way, http2, large_round, round_id, soon, until};
 
 const BACKLOG_BYTES: usize = 256 * 1024;
 
@@ -117,4 +119,49 @@ async fn fill(site: &Site, way: Way, burst: u64) {
     assert_eq!(end, told(way), "{way:?} in bursts of {burst}");
     let waiting = handed.saturating_sub(rounds.len() as u64) as usize * ROUND_BYTES;
     assert!(waiting <= BACKLOG_BYTES, "{way:?} in bursts of {burst}: {waiting} bytes waited");
+}
+
+#[test]
+fn a_connection_of_many_streams_that_reads_none_holds_what_is_written_down_and_no_more() {
+    // docs/security.md: four backlogs, and for each stream what an empty queue takes and what is on its way.
+    const STREAMS: usize = 100;
+    const STATED_BYTES: u64 = 4 * BACKLOG_BYTES as u64 + STREAMS as u64 * (16 + 80) * 1024;
+    const HANDED: &str = "lastmile_delivered_bytes_total{protocol=\"sse\"}";
+    every_way(&["--backlog-bytes", &BACKLOG_BYTES.to_string()], async |site| {
+        let (handed_before, closed_before) = (site.metric(HANDED), site.metric(TOO_SLOW));
+        let mut other = site.connect(Way::WebSocket, "double").await;
+        let (first, mut sender) = http2::request(&site.place, "/sse/double").await.expect("a stream");
+        let mut bodies = vec![first.into_body()];
+        while bodies.len() < STREAMS {
+            sender.ready().await.expect("a connection");
+            let answer = sender.send_request(http2::get(&site.place, "/sse/double"));
+            bodies.push(soon("another stream", answer).await.expect("a stream").into_body());
+        }
+        let mut id = 0;
+        let mut handed = None;
+        while site.metric(TOO_SLOW) < closed_before + STREAMS as u64 {
+            id += 1;
+            assert!(id < MANY_ROUNDS, "never too slow");
+            let payload = large_round("double", id, ROUND_BYTES - 1000);
+            site.publish("double", &payload);
+            assert!(other.next().await == payload, "another got something else than round {id}");
+            if site.metric(TOO_SLOW) == closed_before {
+                handed = Some(site.metric(HANDED) - handed_before);
+            }
+        }
+        // Nothing of it was taken off the queues but what was on its way, and nothing was dropped yet.
+        let handed = handed.expect("the first rounds are taken");
+        assert!(handed <= STATED_BYTES, "{handed} of {STATED_BYTES} bytes");
+        println!("{handed} bytes waited when the first of {STREAMS} streams was closed");
+        // All at once: each takes of what the client allows on all of them together.
+        let reading: Vec<_> = bodies.into_iter().map(|body| tokio::spawn(body.collect())).collect();
+        for body in reading {
+            let body = soon("the end of a stream", body)
+                .await
+                .expect("a reader")
+                .expect("a whole stream")
+                .to_bytes();
+            assert!(body.ends_with(b": closed: subscriber too slow\n\n"), "the goodbye comes all the same");
+        }
+    });
 }
