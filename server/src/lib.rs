@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod guard;
+mod holes;
 mod http;
 pub mod hub;
 mod ingest;

@@ -36,6 +36,11 @@ impl Gauge {
         self.0.fetch_add(count, Relaxed);
     }
 
+    /// Replaces.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
     /// Reads.
     pub fn get(&self) -> i64 {
         self.0.load(Relaxed)
@@ -164,6 +169,8 @@ pub struct PersistMetrics {
 pub struct Metrics {
     /// Those of ingest.
     pub ingest: IngestMetrics,
+    /// 1 while the database answers.
+    pub database_reachable: Gauge,
     /// Those of `--persist`.
     pub persist: PersistMetrics,
     /// Handshakes that were refused or never finished.
@@ -288,6 +295,8 @@ impl Metrics {
 
     fn render_persist(&self, out: &mut String) {
         let PersistMetrics { queued, written, known, dropped, refused } = &self.persist;
+        let help = "1 while the database answers.";
+        single(out, "lastmile_database_reachable", "gauge", help, self.database_reachable.get());
         let help = "Rounds that wait for the database.";
         single(out, "lastmile_persist_queued", "gauge", help, queued.get());
         let outcomes = [("written", written), ("known", known), ("dropped", dropped), ("refused", refused)]

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use crate::catalog::{Catalog, GameIndex, Subscription};
+use crate::holes::Holes;
 use crate::hub::Hub;
 use crate::published::Published;
 use crate::replay::Older;
@@ -29,6 +30,7 @@ const MOST_ROUNDS: u32 = 10_000;
 pub struct Past {
     control: Handle,
     store: Store,
+    holes: Holes,
     catalog: Arc<Catalog>,
     hub: Hub,
     turns: Arc<Semaphore>,
@@ -38,8 +40,16 @@ pub struct Past {
 
 impl Past {
     /// The past of a store's rounds, given as far as `limit_bytes` a game.
-    pub fn new(control: Handle, store: Store, catalog: Arc<Catalog>, hub: Hub, limit_bytes: usize) -> Self {
-        Self { control, store, catalog, hub, turns: Arc::new(Semaphore::new(AT_A_TIME)), limit_bytes }
+    pub fn new(
+        control: Handle,
+        store: Store,
+        holes: Holes,
+        catalog: Arc<Catalog>,
+        hub: Hub,
+        limit_bytes: usize,
+    ) -> Self {
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        Self { control, store, holes, catalog, hub, turns, limit_bytes }
     }
 
     /// What lies between the round `since` and what the hub still keeps. Nothing where the hub has it all, or where
@@ -51,12 +61,13 @@ impl Past {
             return Vec::new();
         }
         let (turns, store, limit_bytes) = (Arc::clone(&self.turns), self.store.clone(), self.limit_bytes);
+        let holes = self.holes.clone();
         let wanted: Vec<(GameIndex, String, u64)> =
             wanted.into_iter().map(|(game, to)| (game, self.catalog.slug(game).to_owned(), to)).collect();
         let reading = self.control.spawn(async move {
             // Never closed, so there is always a turn to come.
             let _turn = turns.acquire().await;
-            read(&store, &wanted, since, limit_bytes).await
+            read(&store, &holes, &wanted, since, limit_bytes).await
         });
         match tokio::time::timeout(PATIENCE, reading).await {
             Ok(Ok(Ok(older))) => older,
@@ -76,6 +87,7 @@ impl Past {
 
 async fn read(
     store: &Store,
+    holes: &Holes,
     wanted: &[(GameIndex, String, u64)],
     since: u64,
     limit_bytes: usize,
@@ -85,7 +97,7 @@ async fn read(
     for (game, slug, to) in wanted {
         let stored = store.rounds_between(slug, since, *to, MOST_ROUNDS).await?;
         let mut is_whole = knows_since && stored.len() < MOST_ROUNDS as usize;
-        let (mut rounds, mut bytes) = (Vec::new(), 0);
+        let (mut rounds, mut bytes): (Vec<Arc<Published>>, usize) = (Vec::new(), 0);
         for round in stored.iter().rev() {
             let payload = Bytes::from(round.to_json());
             bytes += payload.len();
@@ -93,11 +105,18 @@ async fn read(
                 is_whole = false;
                 break;
             }
+            if let Some(newer) = rounds.last()
+                && holes.are_between(*game, round.round_id, newer.round_id())
+            {
+                let notice = Published::gap(*game, round.round_id, newer.round_id());
+                rounds.push(Arc::new(notice));
+            }
             // It has arrived long ago: nothing is to be learned from when it is written.
             let arrived_ns = crate::clock::now_ns();
             rounds.push(Arc::new(Published::new(*game, round.round_id, payload, arrived_ns)));
         }
         rounds.reverse();
+        is_whole &= !rounds.first().is_some_and(|first| holes.are_between(*game, since, first.round_id()));
         all.push(Older { game: *game, rounds, is_whole });
     }
     Ok(all)

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use lastmile_wire::round::Round;
-use tokio::runtime::Handle;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use crate::holes::Holes;
 use crate::metrics::{Metrics, PersistMetrics};
 use crate::published::Published;
 use crate::store::{Store, StoreError};
@@ -33,6 +34,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Persist {
     queue: mpsc::Sender<Arc<Published>>,
     queued_bytes: Arc<AtomicUsize>,
+    holes: Holes,
     metrics: Arc<Metrics>,
 }
 
@@ -46,10 +48,12 @@ struct Writer {
 }
 
 impl Persist {
-    /// Starts to write into `store`, on the runtime `control`. Gives the writer's end, too.
+    /// Starts to write into `store`, on the runtime `control`; what it has no room for is noted among the holes. Gives
+    /// the writer's end, too.
     pub fn start(
-        control: &Handle,
+        control: &Runtime,
         store: Store,
+        holes: Holes,
         metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,
     ) -> (Self, JoinHandle<()>) {
@@ -63,7 +67,7 @@ impl Persist {
             stop,
             last_logged: None,
         };
-        (Self { queue: sender, queued_bytes, metrics }, control.spawn(writer.run()))
+        (Self { queue: sender, queued_bytes, holes, metrics }, control.spawn(writer.run()))
     }
 
     /// Takes a round, or counts that there is no room for it.
@@ -73,9 +77,18 @@ impl Persist {
         if fits && self.queue.try_send(Arc::clone(round)).is_ok() {
             self.queued_bytes.fetch_add(size, Relaxed);
             self.metrics.persist.queued.add(1);
+            self.holes.note_kept(round.game(), round.round_id());
         } else {
+            self.holes.note_dropped(round.game());
             self.metrics.persist.dropped.add(1);
         }
+    }
+}
+
+impl Persist {
+    /// What is published from now on may not be seen, until rounds come again.
+    pub fn interrupt(&self) {
+        self.holes.interrupt();
     }
 }
 

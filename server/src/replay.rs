@@ -80,7 +80,7 @@ impl Ring {
 pub struct Older {
     /// The game.
     pub game: GameIndex,
-    /// The rounds, oldest first.
+    /// The rounds, oldest first, and notices of what is known to be missing between two of them.
     pub rounds: Vec<Arc<Published>>,
     /// Nothing is missing between the round asked from and the first of these.
     pub is_whole: bool,
@@ -140,7 +140,10 @@ pub fn replay(rings: &[(GameIndex, &Ring)], since: u64, older: &[Older]) -> Vec<
                     last_id = round.round_id();
                 }
                 // Both know the round where they meet, so nothing lies in between.
-                let meets = older.rounds.get(before).is_some_and(|round| round.round_id() == kept.round_id);
+                let meets = older
+                    .rounds
+                    .get(before)
+                    .is_some_and(|round| round.round_id() == kept.round_id && !round.is_gap());
                 is_missing = !(meets && is_whole) || kept.follows_interruption;
             }
             if is_missing {
@@ -207,6 +210,16 @@ mod tests {
         assert_eq!(with(&[3], true), ["3", &gap(3, 5), "5", "6"], "it may not have 4 yet");
         assert_eq!(with(&[5, 6], false), [&gap(1, 5), "5", "6"]);
         assert_eq!(with(&[], true), [&gap(1, 5), "5", "6"]);
+        // Notices of the database's own holes, also where they end with the first round that is kept.
+        let with_hole = |from: u64, to: u64, behind: &[u64]| -> Vec<String> {
+            let mut rounds: Vec<_> = [2, 3].into_iter().filter(|id| *id <= from).map(published).collect();
+            rounds.push(Arc::new(Published::gap(game, from, to)));
+            rounds.extend(behind.iter().copied().map(published));
+            let text = |round: &Arc<Published>| String::from_utf8(round.payload().to_vec()).expect("text");
+            replay(&rings, 1, &[Older { game, rounds, is_whole: true }]).iter().map(text).collect()
+        };
+        assert_eq!(with_hole(2, 4, &[4, 5, 6]), ["2", &gap(2, 4), "4", "5", "6"]);
+        assert_eq!(with_hole(3, 5, &[5, 6]), ["2", "3", &gap(3, 5), "5", "6"]);
     }
 
     #[test]

@@ -208,7 +208,15 @@ async fn readiness_names_what_is_missing() {
         answer.json(),
         json!({ "status": "not ready", "problems": [{ "name": "redis", "problem": "connection refused" }] })
     );
-    assert_eq!(site.get("/healthz").await.status, 200, "alive all the same");
+    let alive = site.get("/healthz").await;
+    assert_eq!(
+        (alive.status, alive.json()),
+        (
+            200,
+            json!({ "status": "alive", "problems": [{ "name": "redis", "problem": "connection refused" }] })
+        ),
+        "alive all the same, and it tells"
+    );
     site.redis_is_gone.store(false, Ordering::Relaxed);
     assert_eq!(site.get("/readyz").await.status, 200);
 }

@@ -112,6 +112,9 @@ impl Ingest {
                     }
                     let reason = subscription.run(|channel, payload| self.take(channel, payload)).await;
                     self.hub.interrupt();
+                    if let Some(persist) = &self.persist {
+                        persist.interrupt();
+                    }
                     self.metrics.ingest.connected.add(-1);
                     self.metrics.ingest.disconnects.add(1);
                     warn!(url = %self.url, %reason, "lost the connection to Redis");

@@ -25,13 +25,16 @@ use answer::{Failure, game_not_found, json, json_bytes};
 /// Rounds a history has where nothing is said.
 const DEFAULT_LIMIT: u32 = 500;
 
+/// The database's name among the problems.
+pub const DATABASE: &str = "database";
+
 /// Rounds a history has at most.
 const MAX_LIMIT: u32 = 1000;
 
 /// Answers with a game's newest round from memory, by slug.
 pub type LatestRound = Arc<dyn Fn(&str) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
 
-/// Answers with what keeps the server from its work, nothing if all is well. The database is asked separately.
+/// Answers at once with what keeps the server from its work as far as it knows, nothing if all is well.
 pub type FindProblems = Arc<dyn Fn() -> BoxFuture<'static, Vec<Problem>> + Send + Sync>;
 
 /// Answers with the hash of the certificate that new connections get, where clients know it by that alone.
@@ -56,7 +59,7 @@ pub struct RestState {
     pub store: Store,
     /// The newest round of a game, asked before the store.
     pub latest: LatestRound,
-    /// What else than the database may keep the server from being ready.
+    /// What keeps the server from its work.
     pub problems: FindProblems,
     /// What `/metrics` says.
     pub metrics: MetricsText,
@@ -159,14 +162,18 @@ async fn certificate(State(state): State<RestState>) -> Answer {
     Ok(json(StatusCode::OK, &serde_json::json!({ "algorithm": "sha-256", "value": value })))
 }
 
-async fn healthz() -> Response {
-    json(StatusCode::OK, &serde_json::json!({ "status": "alive" }))
+/// Alive whatever is away, for a new process would have it no better; but it says what is.
+async fn healthz(State(state): State<RestState>) -> Response {
+    let problems = (state.problems)().await;
+    json(StatusCode::OK, &serde_json::json!({ "status": "alive", "problems": problems }))
 }
 
 async fn readyz(State(state): State<RestState>) -> Response {
     let (mut problems, database) = tokio::join!((state.problems)(), state.store.ping());
+    // What it says now counts, not what is remembered.
+    problems.retain(|problem| problem.name != DATABASE);
     if let Err(error) = database {
-        problems.push(Problem { name: "database", problem: error.to_string() });
+        problems.push(Problem { name: DATABASE, problem: error.to_string() });
     }
     let (status, word) = if problems.is_empty() {
         (StatusCode::OK, "ready")

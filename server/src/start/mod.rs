@@ -1,45 +1,49 @@
-//! Starting, and ending.
+//! Starting.
+
+mod ports;
+mod threads;
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use self::ports::Ports;
+use self::threads::{Shared, Source};
 use crate::catalog::Catalog;
 use crate::certificate::{Certificate, CertificateError};
 use crate::clock;
 use crate::config::Config;
-use crate::connect::{Door, Entrance, ListenError, SharedPort, listen};
+use crate::connect::{Door, Entrance, ListenError};
 use crate::guard::{self, Guard, TokenError};
+use crate::holes::Holes;
 use crate::http::{ConnectionLimits, HttpService, OpenConnections, SharedStreams};
 use crate::hub::Hub;
 use crate::ingest::{Ingest, IngestError};
 use crate::metrics::Metrics;
 use crate::past::Past;
 use crate::persist::Persist;
-use crate::protocol::webtransport::Sessions;
 use crate::published::Published;
 use crate::replay::ReplayLimits;
 use crate::rest::{self, FindProblems, LatestRound, Problem, RestState};
 use crate::running::Handle;
-use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
+use crate::shard::{ShardSender, ShardSettings};
 use crate::stages;
 use crate::store::{self, Game, Store, StoreError};
 
 /// Time between two looks at whether the self-signed certificate is to be renewed.
 const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Time between two looks at whether an older server has given up its UDP port: short, since nobody answers meanwhile.
-const UDP_RETRY_INTERVAL: Duration = Duration::from_millis(2);
+/// Time between two looks at whether the database answers.
+const DATABASE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -85,143 +89,6 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server;
 
-/// What one shard's thread is made of.
-struct ShardParts {
-    id: ShardId,
-    inbox: mpsc::UnboundedReceiver<ShardInput>,
-    sender: ShardSender,
-    tcp: TcpListener,
-    /// Where rounds are served without a protocol.
-    bare: Option<TcpListener>,
-    /// Connections are accepted once this comes.
-    opened: oneshot::Receiver<()>,
-    /// Comes with it, or once an older server has left.
-    udp: oneshot::Receiver<UdpSocket>,
-    /// On the first shard only.
-    source: Option<Source>,
-}
-
-/// Where rounds come from: shares the first shard's thread.
-struct Source {
-    ingest: Ingest,
-    limit: Duration,
-    ready: oneshot::Sender<Result<(), IngestError>>,
-}
-
-/// What all shards' threads share.
-#[derive(Clone)]
-struct Shared {
-    settings: ShardSettings,
-    catalog: Arc<Catalog>,
-    hub: Hub,
-    entrance: Arc<Entrance>,
-    certificate: Certificate,
-    /// Connections are accepted until this is true.
-    leaving: watch::Receiver<bool>,
-    stop: watch::Receiver<bool>,
-}
-
-/// The ports of a server that starts.
-struct Ports {
-    tcp: SharedPort<TcpListener>,
-    /// Of those who speak no protocol.
-    bare: Option<SharedPort<TcpListener>>,
-    /// None where an older server has it still.
-    udp: Option<SharedPort<UdpSocket>>,
-    webtransport: SocketAddr,
-}
-
-impl Ports {
-    fn have(config: &Config, count: usize) -> Result<Self, StartError> {
-        if config.take_over && (config.listen.port() == 0 || config.wt_listen.port() == 0) {
-            return Err(StartError::NothingToTakeOver);
-        }
-        let tcp = SharedPort::tcp(config.listen, count, "--listen", config.take_over)?;
-        let bare = config.tcp_listen.map(|address| SharedPort::tcp(address, count, "--tcp-listen", false));
-        let udp = (!config.take_over)
-            .then(|| SharedPort::udp(config.wt_listen, count, "--wt-listen"))
-            .transpose()?;
-        let webtransport = udp.as_ref().map_or(config.wt_listen, |port| port.address);
-        Ok(Self { tcp, bare: bare.transpose()?, udp, webtransport })
-    }
-}
-
-/// What opens a shard to clients.
-struct Opening {
-    tcp: oneshot::Sender<()>,
-    udp: oneshot::Sender<UdpSocket>,
-}
-
-/// Gives the shards the UDP port as soon as an older server has given it up. It can't be shared, not even for a
-/// moment: with every socket that comes or goes, the kernel gives the packets of standing sessions to others.
-async fn take_udp(address: SocketAddr, shards: Vec<oneshot::Sender<UdpSocket>>) {
-    loop {
-        match SharedPort::udp(address, shards.len(), "--wt-listen") {
-            Ok(port) => {
-                info!(webtransport = %address, "took WebTransport over");
-                // A shard that has ended is told of elsewhere.
-                return shards
-                    .into_iter()
-                    .zip(port.sockets)
-                    .for_each(|(shard, socket)| drop(shard.send(socket)));
-            }
-            Err(ListenError::InUse { .. }) => tokio::time::sleep(UDP_RETRY_INTERVAL).await,
-            Err(error) => return error!(%error, "there is no WebTransport"),
-        }
-    }
-}
-
-impl Handle {
-    fn spawn_shards(
-        &mut self,
-        ports: &Ports,
-        inboxes: Vec<mpsc::UnboundedReceiver<ShardInput>>,
-        shared: &Shared,
-        source: Source,
-        end: &mpsc::UnboundedSender<usize>,
-    ) -> Result<Vec<Opening>, StartError> {
-        let mut source = Some(source);
-        let mut openings = Vec::new();
-        for (index, (inbox, tcp)) in inboxes.into_iter().zip(&ports.tcp.sockets).enumerate() {
-            let ((open, opened), (udp, udp_received)) = (oneshot::channel(), oneshot::channel());
-            openings.push(Opening { tcp: open, udp });
-            let life = ShardParts {
-                id: ShardId(index),
-                inbox,
-                sender: self.shards[index].clone(),
-                tcp: tcp.try_clone()?,
-                bare: ports.bare.as_ref().map(|port| port.sockets[index].try_clone()).transpose()?,
-                opened,
-                udp: udp_received,
-                source: source.take(),
-            };
-            self.threads.push(spawn_shard(life, shared.clone(), end.clone())?);
-        }
-        Ok(openings)
-    }
-
-    /// Takes clients from now on.
-    fn open(&self, ports: Ports, shards: Vec<Opening>) -> Result<(), StartError> {
-        let bare = ports.bare.iter().flat_map(|port| &port.sockets);
-        ports.tcp.sockets.iter().chain(bare).try_for_each(listen)?;
-        let (tcp, udp): (Vec<_>, Vec<_>) = shards.into_iter().map(|shard| (shard.tcp, shard.udp)).unzip();
-        tcp.into_iter().try_for_each(|shard| shard.send(())).map_err(|()| StartError::ShardEnded)?;
-        let Some(control) = &self.control else { return Ok(()) };
-        match ports.udp {
-            Some(port) => {
-                for (shard, socket) in udp.into_iter().zip(port.sockets) {
-                    shard.send(socket).map_err(|_| StartError::ShardEnded)?;
-                }
-            }
-            None => {
-                control.spawn(self.door.clone().settle());
-                control.spawn(take_udp(ports.webtransport, udp));
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Server {
     /// Starts a server and waits until it is ready: subscribed to Redis, connected to the database, listening.
     ///
@@ -240,6 +107,7 @@ impl Server {
             Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
 
         let (store, catalog) = control.block_on(open_store(config))?;
+        metrics.database_reachable.set(1);
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| ShardSender::channel()).unzip();
         let limits = ReplayLimits { rounds: config.replay_rounds, bytes: config.replay_bytes };
         let hub = Hub::with_replay(catalog.len(), shards.clone(), limits);
@@ -249,7 +117,9 @@ impl Server {
         let (leaving, left) = watch::channel(false);
         let heartbeat = Duration::from_secs_f64(config.heartbeat_s);
         let (runtime, games) = (control.handle().clone(), Arc::clone(&catalog));
-        let past = Arc::new(Past::new(runtime, store.clone(), games, hub.clone(), config.replay_bytes));
+        let holes = Holes::default();
+        let past = Past::new(runtime, store.clone(), holes.clone(), games, hub.clone(), config.replay_bytes);
+        let past = Arc::new(past);
         let (shared_past, shared_guard) = (Arc::clone(&past), Arc::clone(&guard));
         let streams =
             SharedStreams::new(Arc::clone(&catalog), shared_past, shards.clone(), heartbeat, shared_guard);
@@ -277,10 +147,9 @@ impl Server {
             underway: Arc::default(),
         };
         let underway = Arc::clone(&entrance.underway);
-        let (persist, writer) = config
-            .persist
-            .then(|| Persist::start(control.handle(), store.clone(), Arc::clone(&metrics), stopping.clone()))
-            .unzip();
+        let persist =
+            || Persist::start(&control, store.clone(), holes, Arc::clone(&metrics), stopping.clone());
+        let (persist, writer) = config.persist.then(persist).unzip();
         let (ready, subscribed) = oneshot::channel();
         let ingest =
             Ingest::new(&config.redis, Arc::clone(&catalog), hub.clone(), persist, Arc::clone(&metrics))?;
@@ -297,6 +166,7 @@ impl Server {
             stop: stopping,
         };
         control.spawn(keep_renewed(certificate.clone()));
+        control.spawn(watch_database(store.clone(), Arc::clone(&metrics)));
         let (end, ended) = mpsc::unbounded_channel();
         let mut handle = Handle {
             http: ports.tcp.address,
@@ -442,83 +312,33 @@ fn latest_round(catalog: &Arc<Catalog>, hub: &Hub) -> LatestRound {
     })
 }
 
-/// What keeps the server from delivering.
+/// What keeps the server from its work, as far as that is known without asking anybody.
 fn find_problems(metrics: &Arc<Metrics>) -> FindProblems {
     let metrics = Arc::clone(metrics);
     Arc::new(move || {
-        let connected = metrics.ingest.connected.get() > 0;
-        let problem = (!connected)
-            .then(|| Problem { name: "redis", problem: "not subscribed; trying to reconnect".to_owned() });
-        Box::pin(std::future::ready(problem.into_iter().collect()))
+        let problems = [
+            (metrics.ingest.connected.get(), "redis", "not subscribed; trying to reconnect"),
+            (metrics.database_reachable.get(), rest::DATABASE, "it did not answer"),
+        ]
+        .into_iter()
+        .filter(|(is_there, ..)| *is_there <= 0)
+        .map(|(_, name, problem)| Problem { name, problem: problem.to_owned() });
+        Box::pin(std::future::ready(problems.collect()))
     })
 }
 
-fn spawn_shard(
-    parts: ShardParts,
-    shared: Shared,
-    end: mpsc::UnboundedSender<usize>,
-) -> io::Result<JoinHandle<()>> {
-    /// Tells that a thread has ended, however it ended.
-    struct Ending(usize, mpsc::UnboundedSender<usize>);
-    impl Drop for Ending {
-        fn drop(&mut self) {
-            // With nobody left to be told, everything is ending.
-            let _ = self.1.send(self.0);
+/// Notes whether the database answers, for those who must not wait for it themselves.
+async fn watch_database(store: Store, metrics: Arc<Metrics>) {
+    let mut was_there = true;
+    loop {
+        let answered = store.ping().await;
+        metrics.database_reachable.set(i64::from(answered.is_ok()));
+        match &answered {
+            Err(error) if was_there => warn!(%error, "the database does not answer"),
+            Ok(()) if !was_there => info!("the database answers again"),
+            _ => {}
         }
+        was_there = answered.is_ok();
+        tokio::time::sleep(DATABASE_CHECK_INTERVAL).await;
     }
-    let index = parts.id.index();
-    std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
-        let _ending = Ending(index, end);
-        let ran = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .and_then(|runtime| runtime.block_on(run_shard(parts, shared)));
-        if let Err(error) = ran {
-            warn!(shard = index, %error, "a shard could not run");
-        }
-    })
-}
-
-/// The life of a shard's thread.
-async fn run_shard(parts: ShardParts, common: Shared) -> io::Result<()> {
-    let metrics = Arc::clone(&common.entrance.metrics);
-    let shard = Shard::new(parts.id, common.catalog, common.settings, common.hub, metrics)?;
-    if let Some(source) = parts.source {
-        tokio::spawn(source.ingest.run(source.limit, source.ready));
-    }
-    // A start that has failed never opens.
-    let Ok(()) = parts.opened.await else { return Ok(()) };
-    let listener = tokio::net::TcpListener::from_std(parts.tcp)?;
-    let Shared { entrance, certificate, leaving, mut stop, .. } = common;
-    let connections = Arc::clone(&entrance).accept(listener, parts.sender.clone(), leaving.clone());
-    if let Some(listener) = parts.bare {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (entrance, shard) = (Arc::clone(&entrance), parts.sender.clone());
-        tokio::spawn(entrance.accept_bare(listener, shard, leaving.clone()));
-    }
-    let sessions = async move {
-        let udp = tokio::select! {
-            udp = parts.udp => udp,
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-        };
-        let Ok(udp) = udp else { return Ok(()) };
-        let sessions = Sessions::new(udp, &certificate.webtransport(), entrance, parts.id, parts.sender)?;
-        sessions.accept(leaving, stop).await;
-        Ok(())
-    };
-    let accepting = tokio::spawn(async move {
-        let (connections, sessions): (io::Result<()>, io::Result<()>) = tokio::join!(connections, sessions);
-        if let Err(error) = connections.and(sessions) {
-            error!(%error, "a shard takes no clients");
-        }
-    });
-    // As a task like the others: the future a runtime blocks on is polled only after a look at its sockets.
-    if let Err(error) = tokio::spawn(shard.run(parts.inbox)).await
-        && let Ok(panic) = error.try_into_panic()
-    {
-        std::panic::resume_unwind(panic);
-    }
-    // What still runs then, a goodbye that nobody takes, ends with the thread.
-    let _ = accepting.await;
-    Ok(())
 }
