@@ -47,3 +47,19 @@ impl Fate {
         Self { rounds: 1 + random.below(bound), end }
     }
 }
+
+/// The round a subscriber says that it had, if it says any. `last` is the newest that the one before it in its place has
+/// received, however long ago, `published` the newest there is.
+pub fn draw_since(random: &mut Random, last: Option<u64>, published: u64) -> Option<u64> {
+    // What was before the first round is no round.
+    let back = |rounds: u64| Some(published.saturating_sub(rounds)).filter(|since| *since > 0);
+    match random.below(24) {
+        // Where it left off.
+        0..6 => last,
+        // From anywhere: mostly from where neither ring nor database go, as far as they are to be given.
+        6 => back(random.below(published.max(1))),
+        // Beyond what the ring keeps, not beyond what the database gives.
+        7 => back(super::RING_ROUNDS + random.below(super::RING_ROUNDS)),
+        _ => None,
+    }
+}
