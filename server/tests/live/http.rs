@@ -108,7 +108,10 @@ fn what_follows_a_request_at_once_does_no_harm() {
     every_way(&[], async |site| {
         let ask = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
         let answer = exchange(&site.place, ask.repeat(2).as_bytes()).await;
-        assert_eq!((answer.status, answer.body), (200, json!({ "status": "alive", "problems": [] }).to_string()));
+        assert_eq!(
+            (answer.status, answer.body),
+            (200, json!({ "status": "alive", "problems": [] }).to_string())
+        );
         let missing = "GET /ws/poker HTTP/1.1\r\nhost: x\r\n\r\n";
         assert_eq!(exchange(&site.place, missing.repeat(2).as_bytes()).await.status, 404);
         // An event stream's client has nothing to say, but a little is overlooked.
