@@ -61,6 +61,8 @@ pub struct Resumed {
 pub struct Life<'a> {
     subscriber: Subscriber,
     resumed: Option<Resumed>,
+    /// The newest round that had been published when it came; what it begins with is not older.
+    attached: u64,
     seen: BTreeSet<u64>,
     /// What it was told to be missing: everything between two rounds.
     gaps: Vec<(u64, u64)>,
@@ -117,6 +119,7 @@ impl<'a> Life<'a> {
         Life {
             subscriber,
             resumed: since.map(|since| Resumed { since, published, stored, began }),
+            attached: published,
             seen: BTreeSet::new(),
             gaps: Vec::new(),
             behind_gap: None,
@@ -205,8 +208,8 @@ impl<'a> Life<'a> {
     /// Bytes of everything that was published for it and has not come, at the very most.
     fn most_waiting_bytes(&self) -> usize {
         let published = self.progress.published.load(SeqCst);
-        let from = self.resumed.map(|resumed| resumed.since + 1).or(self.seen.first().copied());
-        let missing = (from.unwrap_or(published)..=published).filter(|id| !self.seen.contains(id));
+        let from = self.resumed.map_or(self.attached, |resumed| resumed.since + 1);
+        let missing = (from..=published).filter(|id| !self.seen.contains(id));
         // Frames, Base64, and the second game beside the first.
         missing.map(|id| payload(id).len() * 4 / 3 + 100 + round("double", id).len() * 4 / 3).sum()
     }
