@@ -10,6 +10,9 @@ use bytes::Bytes;
 use crate::catalog::GameIndex;
 use crate::published::Published;
 
+/// The part of a full ring that counts as its old end: a quarter.
+const OLD_END: usize = 4;
+
 /// How much is kept for each game. The latest round is kept whatever its size.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayLimits {
@@ -86,12 +89,16 @@ pub struct Older {
     pub is_whole: bool,
 }
 
-/// The games of which not everything behind the round `since` is kept, each with a round that is still kept and up to
+/// The games of which not everything behind the round `since` is kept, or not for much longer, each with a round that is still kept and up to
 /// which older ones are wanted: not the first, which may be forgotten until they are there.
 pub fn forgotten_since(rings: &[(GameIndex, &Ring)], since: u64) -> Vec<(GameIndex, u64)> {
     let found = rings.iter().find_map(|(_, ring)| ring.place_of(since));
+    // What a full ring keeps at its old end may be forgotten until the client is attached.
+    let old_end = |ring: &Ring| {
+        ring.forgotten.and_then(|_| Some(ring.kept.get(ring.kept.len() / OLD_END)?.place)).unwrap_or_default()
+    };
     let is_cut = |ring: &Ring| match found {
-        Some(place) => ring.forgotten.is_some_and(|forgotten| forgotten > place),
+        Some(place) => place < old_end(ring),
         None => ring.kept.front().is_some_and(|first| first.round_id > since),
     };
     let middle = |ring: &Ring| Some(ring.kept.get(ring.kept.len() / 2)?.round_id);
@@ -220,6 +227,21 @@ mod tests {
         };
         assert_eq!(with_hole(2, 4, &[4, 5, 6]), ["2", &gap(2, 4), "4", "5", "6"]);
         assert_eq!(with_hole(3, 5, &[5, 6]), ["2", "3", &gap(3, 5), "5", "6"]);
+    }
+
+    #[test]
+    fn what_is_about_to_be_forgotten_is_asked_for_in_time() {
+        let [game, _] = games();
+        let wanted = |ring: &Ring, since: u64| forgotten_since(&[(game, ring)], since);
+        let full = ring(8, &(1..=12).map(|id| (id, id)).collect::<Vec<_>>());
+        for since in [1, 4, 5, 6] {
+            assert_eq!(wanted(&full, since), [(game, 9)], "{since}: two more rounds, and 7 is the first");
+        }
+        for since in [7, 8, 12, 13] {
+            assert_eq!(wanted(&full, since), [], "{since}");
+        }
+        let ring = ring(20, &(1..=12).map(|id| (id, id)).collect::<Vec<_>>());
+        assert_eq!(wanted(&ring, 1), [], "there is room left");
     }
 
     #[test]
