@@ -71,7 +71,7 @@ pub struct Life<'a> {
     /// Of one that resumes: everything up to here has come, or was told to be missing.
     complete: u64,
     second: Second,
-    /// When it last began to take nothing.
+    /// Since when it has been behind for taking nothing.
     stalled: Option<Instant>,
     index: usize,
     progress: &'a Progress,
@@ -178,7 +178,9 @@ impl<'a> Life<'a> {
 
     fn ended(&self, end: End) -> Ended {
         let way = self.subscriber.way;
-        let Some(stalled) = self.stalled else { panic!("{way:?}: {end:?} of one that did not stall") };
+        let Some(stalled) = self.stalled else {
+            panic!("{way:?}: {end:?} of one that did not stall, {:?}, {:?}", self.resumed, self.newest())
+        };
         let (most, published) = (self.most_waiting_bytes(), self.progress.published.load(SeqCst));
         assert!(
             most > BACKLOG_BYTES,
@@ -275,6 +277,10 @@ impl<'a> Life<'a> {
         }
         self.progress.deliveries.fetch_add(1, SeqCst);
         self.progress.received.fetch_max(id, SeqCst);
+        if id + WINDOW >= self.progress.published.load(SeqCst) {
+            // Nobody has closed one for which so little waits.
+            self.stalled = None;
+        }
         self.advance();
     }
 
@@ -344,7 +350,7 @@ impl<'a> Life<'a> {
 
     /// Takes nothing while so many rounds are published.
     async fn stall(&mut self, rounds: u64) {
-        self.stalled = Some(Instant::now());
+        self.stalled.get_or_insert_with(Instant::now);
         self.is_at(NOBODY);
         self.progress.catching_up[self.index].store(false, SeqCst);
         let until = self.progress.published.load(SeqCst) + rounds;

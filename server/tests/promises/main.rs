@@ -62,6 +62,10 @@ const LONG_STALL_ROUNDS: u64 = 1500;
 /// How long the publisher waits for a datagram, which may have been lost.
 const DATAGRAM_PATIENCE: Duration = Duration::from_millis(5);
 
+/// Rounds behind which a subscriber of datagrams may be left: every fourth is too large for one and comes on a stream,
+/// so who is further behind than this is only slow.
+const DATAGRAM_LAG: u64 = 8;
+
 /// Pause between two looks at the others.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -218,18 +222,17 @@ fn publish(mut redis: RedisConnection, progress: &Progress, way: Way, wanted: u6
         }
         burst = if burst == 0 { random.below(2 * WINDOW / 3) } else { burst - 1 };
         let begun = Instant::now();
-        let behind = || {
+        let is_to_wait = || {
             let slowest = progress.places.iter().map(|place| place.load(SeqCst)).min().unwrap_or(NOBODY);
             let ahead = id.saturating_sub(slowest);
-            ahead > WINDOW || (burst == 0 && ahead > 0)
-        };
-        let is_waited_for = || {
-            way != Way::Datagram
-                || begun.elapsed() < DATAGRAM_PATIENCE
-                || progress.catching_up.iter().any(|is_catching_up| is_catching_up.load(SeqCst))
+            let is_behind = ahead > WINDOW || (burst == 0 && ahead > 0);
+            let may_be_lost = way == Way::Datagram
+                && ahead <= DATAGRAM_LAG
+                && !progress.catching_up.iter().any(|is_catching_up| is_catching_up.load(SeqCst));
+            is_behind && (!may_be_lost || begun.elapsed() < DATAGRAM_PATIENCE)
         };
         while !progress.ended.load(SeqCst)
-            && ((behind() && is_waited_for()) || progress.metrics.persist.queued.get() > UNSTORED)
+            && (is_to_wait() || progress.metrics.persist.queued.get() > UNSTORED)
         {
             std::thread::sleep(PAUSE);
         }
