@@ -101,7 +101,9 @@ fn a_planted_cost_is_caught_and_named_in_every_output() {
     );
     assert!(fs::read_to_string(summary).unwrap().contains("### REGRESSION"));
     assert!(fs::read_to_string(folder.path().join("out/gate.junit.xml")).unwrap().contains("failures=\"1\""));
-    assert!(fs::read_to_string(folder.path().join("out/gate.html")).unwrap().contains("plot still rows"));
+    assert!(
+        fs::read_to_string(folder.path().join("out/gate.html")).unwrap().contains("plot still wide rows")
+    );
     assert!(output.stderr.is_empty(), "quiet without a terminal: {}", text(&output.stderr));
 }
 

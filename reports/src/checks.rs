@@ -2,6 +2,8 @@
 //!
 //! Pure functions of the result: they judge what stands in it, so a stored result is judged as a fresh one is.
 
+use std::fmt;
+
 use crate::figures::{ABSENT, fixed, percent, plain, time_us, whole};
 use crate::schema::{CaseResult, Health, RunResult};
 use crate::statistics::{halves, mann_kendall_p, resolves, samples_to_resolve};
@@ -48,9 +50,47 @@ pub enum Outcome {
     /// The result lacks what the rule is about; why.
     NotJudged(String),
     /// The rule is broken in a way that may have touched the figures; how.
-    Suspect(String),
+    Suspect(Finding),
     /// The rule is broken in a way that takes the figures' meaning; how.
-    Invalid(String),
+    Invalid(Finding),
+}
+
+/// How a rule is broken in one case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// In words, with the figures.
+    pub text: String,
+    /// How far, so that many cases can be told in one line; `None` where no figure tells it.
+    pub extent: Option<Extent>,
+}
+
+/// How far a rule is broken: the larger, the worse.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extent {
+    /// The share, 1 for the whole.
+    pub share: f64,
+    /// What the share is of, as the words before and behind the figure: `late by`, `of the measured p99`.
+    pub words: (String, &'static str),
+}
+
+impl Finding {
+    /// Words with the share that tells how bad it is, and the words around that.
+    fn with_extent(text: String, share: f64, before: &str, behind: &'static str) -> Self {
+        let words = (before.to_owned(), behind);
+        Self { text, extent: share.is_finite().then_some(Extent { share, words }) }
+    }
+}
+
+impl From<String> for Finding {
+    fn from(text: String) -> Self {
+        Self { text, extent: None }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
 }
 
 /// A check's name, its rule and how it judges one case.
@@ -135,8 +175,10 @@ pub fn stamp(result: &mut RunResult) {
 
 fn deliveries(case: &CaseResult) -> Outcome {
     match (case.accounting.expected, case.accounting.delivered) {
-        (0, _) => Outcome::Invalid("nothing was expected, so nothing was measured".to_owned()),
-        (expected, 0) => Outcome::Invalid(format!("none of {} expected deliveries arrived", whole(expected))),
+        (0, _) => Outcome::Invalid("nothing was expected, so nothing was measured".to_owned().into()),
+        (expected, 0) => {
+            Outcome::Invalid(format!("none of {} expected deliveries arrived", whole(expected)).into())
+        }
         _ => Outcome::Holds,
     }
 }
@@ -144,15 +186,16 @@ fn deliveries(case: &CaseResult) -> Outcome {
 fn accounting(case: &CaseResult) -> Outcome {
     let books = &case.accounting;
     if books.delivered.checked_add(books.lost) != Some(books.expected) {
-        return Outcome::Invalid(format!(
+        let text = format!(
             "the books don't balance: {} delivered and {} lost of {} expected",
             whole(books.delivered),
             whole(books.lost),
             whole(books.expected)
-        ));
+        );
+        return Outcome::Invalid(text.into());
     }
     let reliable = is_reliable(&case.protocol);
-    let faults: Vec<String> = [
+    let faults: Vec<(u64, &str)> = [
         (books.corrupt, "corrupt", true),
         (books.lost, "lost", reliable),
         (books.duplicated, "duplicated", reliable),
@@ -160,9 +203,23 @@ fn accounting(case: &CaseResult) -> Outcome {
     ]
     .into_iter()
     .filter(|(count, _, counts)| *counts && *count > 0)
-    .map(|(count, what, _)| format!("{} {what} ({})", whole(count), percent(count, books.expected)))
+    .map(|(count, what, _)| (count, what))
     .collect();
-    if faults.is_empty() { Outcome::Holds } else { Outcome::Invalid(faults.join(", ")) }
+    if faults.is_empty() {
+        return Outcome::Holds;
+    }
+    let told = |(count, what): &(u64, &str)| {
+        format!("{} {what} ({})", whole(*count), percent(*count, books.expected))
+    };
+    let text = faults.iter().map(told).collect::<Vec<_>>().join(", ");
+    let all: f64 = faults.iter().map(|(count, _)| *count as f64).sum();
+    let share = all / books.expected as f64;
+    Outcome::Invalid(Finding::with_extent(
+        text,
+        share,
+        "",
+        "of the deliveries lost, repeated, reordered or corrupt",
+    ))
 }
 
 /// What a closed loop has no answer to: it has no schedule, and claims no latency.
@@ -179,11 +236,11 @@ fn achieved_rate(case: &CaseResult) -> Outcome {
     let at_the_edges = if case.duration_s > 0.0 { 1.0 / case.duration_s } else { 0.0 };
     match case.achieved_rate {
         None => Outcome::NotJudged("the achieved rate is not in the result".to_owned()),
-        Some(achieved) if achieved < 0.99 * case.rate - at_the_edges => Outcome::Invalid(format!(
-            "{} of {} messages/s were published",
-            fixed(achieved, 1),
-            plain(case.rate)
-        )),
+        Some(achieved) if achieved < LEAST_ACHIEVED * case.rate - at_the_edges => {
+            let text = format!("{} of {} messages/s were published", fixed(achieved, 1), plain(case.rate));
+            let missing = 1.0 - achieved / case.rate;
+            Outcome::Invalid(Finding::with_extent(text, missing, "", "of the plan not published"))
+        }
         Some(_) => Outcome::Holds,
     }
 }
@@ -197,26 +254,45 @@ fn schedule(case: &CaseResult) -> Outcome {
     else {
         return Outcome::NotJudged("the p99 of the slip is not resolved".to_owned());
     };
-    if slip_us > (0.05 * median_us).max(100.0) {
-        return Outcome::Invalid(format!(
-            "p99 of the slip is {} at a median latency of {}",
-            time_us(slip_us),
-            time_us(median_us)
+    if slip_us > slip_limit_us(median_us) {
+        let text =
+            format!("p99 of the slip is {} at a median latency of {}", time_us(slip_us), time_us(median_us));
+        let share = slip_us / median_us;
+        return Outcome::Invalid(Finding::with_extent(
+            text,
+            share,
+            "a slip at p99 of",
+            "of the median latency",
         ));
     }
     Outcome::Holds
 }
 
+/// Least part of the planned rate that must be published.
+pub(crate) const LEAST_ACHIEVED: f64 = 0.99;
+/// Largest part of the median latency that the publisher's slip may be, at its p99, …
+const MOST_SLIP: f64 = 0.05;
+/// … and the slip in microseconds that is nobody's concern.
+const FREE_SLIP_US: f64 = 100.0;
+
+/// The largest slip in microseconds, at its p99, beside a median latency.
+pub(crate) fn slip_limit_us(median_us: f64) -> f64 {
+    (MOST_SLIP * median_us).max(FREE_SLIP_US)
+}
+
+const OF_P99: &str = "of the measured p99";
+const LATE_AT_P99: &str = "a 1 ms timer late at p99 by";
+
 /// Largest share of a core that leaves a generator thread room.
-const MOST_THREAD_SHARE: f64 = 0.8;
+pub(crate) const MOST_THREAD_SHARE: f64 = 0.8;
 /// Largest part of the measured p99 that the generator's own delays may make up without being told.
-const MOST_OWN_DELAY: f64 = 0.1;
+pub(crate) const MOST_OWN_DELAY: f64 = 0.1;
 /// From this part on, p99 against p99, the measured figure may be more the generator's than the server's. (On two cores
 /// shared with the server the kernel lets any thread wait: there the canary's p99 is mostly an eighth to a quarter of the
 /// measured, and has been half.)
 const MOST_OF_THE_FIGURE: f64 = 0.5;
 /// Largest share of the machine's processor time that may be stolen.
-const MOST_STEAL: f64 = 0.01;
+pub(crate) const MOST_STEAL: f64 = 0.01;
 
 fn generator_headroom(case: &CaseResult) -> Outcome {
     let Some(health) = &case.health else {
@@ -232,12 +308,12 @@ fn generator_headroom(case: &CaseResult) -> Outcome {
         // At saturation something must be busy; which of both it was decides whose throughput was measured.
         let said =
             |faults: &[String]| format!("{}: the throughput may be the generator's", faults.join(", "));
-        return if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(said(&faults)) };
+        return if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(said(&faults).into()) };
     }
     let is_busy = !faults.is_empty();
     let Some(((name, delay_us), latency_us)) = canary_tail(health).zip(case.latency_us.p99) else {
         return if is_busy {
-            Outcome::Invalid(faults.join(", "))
+            Outcome::Invalid(faults.join(", ").into())
         } else {
             Outcome::NotJudged("the measured p99 is not resolved".to_owned())
         };
@@ -252,19 +328,25 @@ fn generator_headroom(case: &CaseResult) -> Outcome {
     let canary_p99 = health.canary_us.and_then(|canary| canary.p99);
     if let Some(delay_us) = canary_p99.filter(|delay_us| *delay_us > MOST_OF_THE_FIGURE * latency_us) {
         faults.push(late(delay_us, "p99"));
-        return Outcome::Invalid(faults.join(", "));
+        return Outcome::Invalid(Finding::with_extent(
+            faults.join(", "),
+            delay_us / latency_us,
+            LATE_AT_P99,
+            OF_P99,
+        ));
     }
     if is_busy {
-        return Outcome::Invalid(faults.join(", "));
+        return Outcome::Invalid(faults.join(", ").into());
     }
     if delay_us > MOST_OWN_DELAY * latency_us {
-        return Outcome::Suspect(late(delay_us, name));
+        let (text, before) = (late(delay_us, name), format!("a 1 ms timer late at {name} by"));
+        return Outcome::Suspect(Finding::with_extent(text, delay_us / latency_us, &before, OF_P99));
     }
     Outcome::Holds
 }
 
 /// The canary's p99.9, or the highest quantile below it that it resolves: no more than that, so a cautious judgement.
-fn canary_tail(health: &Health) -> Option<(&'static str, f64)> {
+pub(crate) fn canary_tail(health: &Health) -> Option<(&'static str, f64)> {
     let canary = health.canary_us.as_ref()?;
     let tails = [("p99.9", canary.p99_9), ("p99", canary.p99), ("p90", canary.p90), ("p50", canary.p50)];
     tails.into_iter().find_map(|(name, value)| Some((name, value?)))
@@ -279,10 +361,16 @@ fn client_queueing(case: &CaseResult) -> Outcome {
     match (queueing.p99, case.latency_us.p99) {
         (Some(queueing_us), Some(latency_us)) if queueing_us > MOST_OWN_DELAY * latency_us => {
             let stamped = kernel.p99.map_or_else(|| ABSENT.to_owned(), time_us);
-            Outcome::Suspect(format!(
+            let text = format!(
                 "p99 from kernel to client is {}, the measured p99 {} ({stamped} by the kernel's receipt)",
                 time_us(queueing_us),
                 time_us(latency_us)
+            );
+            Outcome::Suspect(Finding::with_extent(
+                text,
+                queueing_us / latency_us,
+                "kernel to client takes",
+                OF_P99,
             ))
         }
         (Some(_), Some(_)) => Outcome::Holds,
@@ -295,7 +383,8 @@ fn host(case: &CaseResult) -> Outcome {
         return Outcome::NotJudged("the host was not watched".to_owned());
     };
     let mut faults = Vec::new();
-    if let Some(share) = health.steal_share.filter(|&share| share > MOST_STEAL) {
+    let stolen = health.steal_share.filter(|&share| share > MOST_STEAL);
+    if let Some(share) = stolen {
         faults.push(format!(
             "{} % of the processor time was stolen by the hypervisor",
             fixed(100.0 * share, 1)
@@ -308,7 +397,11 @@ fn host(case: &CaseResult) -> Outcome {
         faults.push(format!("the control group was throttled {} times", whole(periods)));
     }
     match (faults.is_empty(), health.steal_share, health.receive_buffer_drops) {
-        (false, ..) => Outcome::Suspect(faults.join(", ")),
+        (false, ..) => {
+            let words = || (String::new(), "of the processor time stolen");
+            let extent = stolen.map(|share| Extent { share, words: words() });
+            Outcome::Suspect(Finding { text: faults.join(", "), extent })
+        }
         (true, None, None) => Outcome::NotJudged("the host could not be watched".to_owned()),
         (true, ..) => Outcome::Holds,
     }
@@ -331,20 +424,32 @@ fn samples(case: &CaseResult) -> Outcome {
     if faults.is_empty() {
         return Outcome::Holds;
     }
-    Outcome::Invalid(format!("{} were published, but {}", whole(case.published), faults.join(", ")))
+    Outcome::Invalid(format!("{} were published, but {}", whole(case.published), faults.join(", ")).into())
 }
 
 fn generator_cost(case: &CaseResult) -> Outcome {
     match (case.generator.cpu_us_per_delivery, case.server.cpu_us_per_delivery) {
-        (Some(generator_us), Some(server_us)) if generator_us >= server_us => Outcome::Suspect(format!(
-            "a receipt cost the generator {}, its delivery the server {}",
-            time_us(generator_us),
-            time_us(server_us)
-        )),
+        (Some(generator_us), Some(server_us)) if generator_us >= server_us => {
+            let text = format!(
+                "a receipt cost the generator {}, its delivery the server {}",
+                time_us(generator_us),
+                time_us(server_us)
+            );
+            let share = generator_us / server_us;
+            Outcome::Suspect(Finding::with_extent(
+                text,
+                share,
+                "a receipt at",
+                "of what its delivery cost the server",
+            ))
+        }
         (Some(_), Some(_)) => Outcome::Holds,
         _ => Outcome::NotJudged("a process could not be observed".to_owned()),
     }
 }
+
+/// Largest part by which the halves' medians may differ while they trend.
+const MOST_DRIFT: f64 = 0.1;
 
 fn steady_state(case: &CaseResult) -> Outcome {
     if let Some(outcome) = no_schedule(case) {
@@ -354,11 +459,18 @@ fn steady_state(case: &CaseResult) -> Outcome {
     let Some((p, (first, second))) = mann_kendall_p(&medians).zip(halves(&medians)) else {
         return Outcome::NotJudged("fewer than 8 seconds were measured".to_owned());
     };
-    if p < 0.01 && (second - first).abs() > 0.1 * first.min(second) {
-        return Outcome::Suspect(format!(
+    if p < 0.01 && (second - first).abs() > MOST_DRIFT * first.min(second) {
+        let text = format!(
             "the median went from {} in the first half to {} in the second",
             time_us(first),
             time_us(second)
+        );
+        let apart = (second - first).abs() / first.min(second);
+        return Outcome::Suspect(Finding::with_extent(
+            text,
+            apart,
+            "the median apart by",
+            "between the halves",
         ));
     }
     Outcome::Holds
@@ -367,7 +479,16 @@ fn steady_state(case: &CaseResult) -> Outcome {
 fn range(case: &CaseResult) -> Outcome {
     match case.out_of_range {
         0 => Outcome::Holds,
-        count => Outcome::Suspect(format!("{} latencies were negative or beyond 600 s", whole(count))),
+        count => {
+            let text = format!("{} latencies were negative or beyond 600 s", whole(count));
+            let share = count as f64 / case.accounting.expected as f64;
+            Outcome::Suspect(Finding::with_extent(
+                text,
+                share,
+                "",
+                "of the latencies negative or beyond 600 s",
+            ))
+        }
     }
 }
 
@@ -375,5 +496,28 @@ fn completeness(case: &CaseResult) -> Outcome {
     let errors = case.errors.iter().map(|(text, count)| format!("{text} ({}×)", whole(*count)));
     let interrupt = case.interrupted.then(|| format!("interrupted after {} s", plain(case.duration_s)));
     let faults: Vec<String> = interrupt.into_iter().chain(errors).collect();
-    if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(faults.join("; ")) }
+    if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(faults.join("; ").into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_tell_the_limits_that_are_applied() {
+        let rule = |name: &str| RULES.iter().find(|(other, ..)| *other == name).expect("a rule").1;
+        let part = |share: f64| format!("{} %", fixed(100.0 * share, 0));
+        for (name, told) in [
+            ("achieved rate", part(LEAST_ACHIEVED)),
+            ("schedule", part(MOST_SLIP)),
+            ("schedule", time_us(FREE_SLIP_US)),
+            ("generator headroom", part(MOST_THREAD_SHARE)),
+            ("generator headroom", part(MOST_OWN_DELAY)),
+            ("client queueing", part(MOST_OWN_DELAY)),
+            ("host", part(MOST_STEAL)),
+            ("steady state", part(MOST_DRIFT)),
+        ] {
+            assert!(rule(name).contains(&told), "{name}: {told} in {:?}", rule(name));
+        }
+    }
 }

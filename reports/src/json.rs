@@ -18,12 +18,12 @@ pub const REPORT: &str = "lastmile.report/1";
 /// Draws a result.
 pub fn render(result: &RunResult) -> String {
     let report = Report::of(result);
-    let objections = report.objections.iter().map(|objection| {
+    let objections = report.objections.iter().flat_map(|group| &group.each).map(|objection| {
         json!({
             "verdict": objection.verdict.word(),
             "case": objection.case,
             "check": objection.check,
-            "finding": objection.finding,
+            "finding": objection.finding.text,
         })
     });
     let checks = report.checks.iter().map(|check| {

@@ -18,18 +18,7 @@ pub fn render_report(report: &Report) -> String {
     // Writing to a string can't fail.
     let _ = writeln!(text, "### {}\n", escape(&report.title));
     let _ = writeln!(text, "**{}**: {}\n", report.verdict.word(), escape(&report.verdict_reason));
-    if !report.objections.is_empty() {
-        for objection in &report.objections {
-            let _ = writeln!(
-                text,
-                "- **{}**, {}: {}",
-                escape(&objection.case),
-                escape(&objection.check),
-                escape(&objection.finding)
-            );
-        }
-        text.push('\n');
-    }
+    objections(&mut text, report);
     for sentence in &report.summary {
         let _ = writeln!(text, "- {}", escape(sentence));
     }
@@ -41,6 +30,27 @@ pub fn render_report(report: &Report) -> String {
     }
     details(&mut text, report);
     text
+}
+
+/// A line for each kind of objection, and every single one folded behind them.
+fn objections(text: &mut String, report: &Report) {
+    for group in &report.objections {
+        let line = group.line();
+        // What stands before the colon is the case or the check: what the eye looks for.
+        let (what, found) = line.split_once(": ").unwrap_or((&line, ""));
+        let _ = writeln!(text, "- **{}**: {}", escape(what), escape(found));
+    }
+    let each = || report.objections.iter().flat_map(|group| &group.each);
+    if each().count() > report.objections.len() {
+        let _ = writeln!(text, "\n<details><summary>All {} objections</summary>\n", each().count());
+        for objection in each() {
+            let _ = writeln!(text, "- {}", escape(&objection.line()));
+        }
+        text.push_str("\n</details>\n");
+    }
+    if !report.objections.is_empty() {
+        text.push('\n');
+    }
 }
 
 /// Draws runs side by side; the first is what the others are held against.

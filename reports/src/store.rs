@@ -80,22 +80,35 @@ pub fn read(path: &Path) -> Result<RunResult, StoreError> {
 /// # Errors
 /// As [`read`], but for the file itself.
 pub fn parse(text: &str, path: &Path) -> Result<RunResult, StoreError> {
+    match serde_json::from_str::<RunResult>(text) {
+        Ok(result) if result.schema == SCHEMA => Ok(result),
+        Ok(result) => {
+            let found = format!("\"{}\"", result.schema);
+            Err(StoreError::UnknownSchema { path: path.into(), found })
+        }
+        Err(error) => Err(why_unreadable(text, path, error)),
+    }
+}
+
+/// Why a text is no result, given why it could not be read as one. The version comes first: a newer result shall be
+/// called newer, not "missing field".
+fn why_unreadable(text: &str, path: &Path, error: serde_json::Error) -> StoreError {
     /// The one field that every version has.
     #[derive(Deserialize)]
     struct Probe {
         schema: Option<serde_json::Value>,
     }
-    // The version first: a newer result shall be called newer, not "missing field".
-    let probe: Probe =
-        serde_json::from_str(text).map_err(|source| StoreError::NotJson { path: path.into(), source })?;
-    match probe.schema {
-        Some(schema) if schema == SCHEMA => {}
-        other => {
-            let found = other.map_or_else(|| "none".to_owned(), |value| value.to_string());
-            return Err(StoreError::UnknownSchema { path: path.into(), found });
+    let path = PathBuf::from(path);
+    match serde_json::from_str::<Probe>(text) {
+        Err(source) => StoreError::NotJson { path, source },
+        Ok(Probe { schema: Some(schema) }) if schema == SCHEMA => {
+            StoreError::Malformed { path, source: error }
+        }
+        Ok(Probe { schema }) => {
+            let found = schema.map_or_else(|| "none".to_owned(), |value| value.to_string());
+            StoreError::UnknownSchema { path, found }
         }
     }
-    serde_json::from_str(text).map_err(|source| StoreError::Malformed { path: path.into(), source })
 }
 
 /// A result as the text of `result.json`: indented JSON with a newline at the end.

@@ -56,12 +56,18 @@ fn health(case: &mut CaseResult) -> &mut Health {
 
 #[track_caller]
 fn invalid(outcome: &Outcome, words: &str) {
-    assert!(matches!(outcome, Outcome::Invalid(found) if found.contains(words)), "{words:?} in {outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Invalid(found) if found.text.contains(words)),
+        "{words:?} in {outcome:?}"
+    );
 }
 
 #[track_caller]
 fn suspect(outcome: &Outcome, words: &str) {
-    assert!(matches!(outcome, Outcome::Suspect(found) if found.contains(words)), "{words:?} in {outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Suspect(found) if found.text.contains(words)),
+        "{words:?} in {outcome:?}"
+    );
 }
 
 #[track_caller]

@@ -173,7 +173,8 @@ fn every_renderer_draws_it_and_keeps_text_text() {
     let result = sample(1.3);
     let page = html::gate::render(&result);
     assert!(!page.contains("<b>:") && !page.contains("<script>|"), "markup came through");
-    assert_eq!(page.matches("<svg class=\"plot still rows\"").count(), 1);
+    assert_eq!(page.matches("<svg class=\"plot still wide rows\"").count(), 1);
+    assert_eq!(page.matches("<svg class=\"plot still narrow rows\"").count(), 1);
     assert_eq!(page.matches("<svg class=\"plot still third\"").count(), 2, "one for each metric");
     assert!(page.contains("REGRESSION") && page.contains("--seed 7"));
 

@@ -99,10 +99,10 @@ fn the_panels_stand_in_their_order() {
 fn every_protocol_has_its_row_and_its_lines() {
     let page = html::render(&sample::first_light());
     for (slot, protocol) in ["ws", "sse", "wt-stream", "wt-streams", "wt-datagram"].into_iter().enumerate() {
-        // Percentiles for a wide and a narrow page, heat map, two waterfalls, two over time, two of rates, two of
-        // connecting; and the name at the end of the wide percentile line.
+        // Percentiles for a wide and a narrow page, heat map, two waterfalls and two of connecting for both, two over
+        // time, two of rates; and the name at the end of the wide percentile line.
         let line = format!("<g class=\"series s{slot}\" data-name=\"{protocol}\">");
-        assert_eq!(count(&page, &line), 11, "{protocol}");
+        assert_eq!(count(&page, &line), 15, "{protocol}");
         assert_eq!(count(&page, &format!("<g class=\"series end s{slot}\" data-name=\"{protocol}\">")), 1);
     }
     let (_, matrix) = page.split_once("<section id=\"results\"").expect("is there");
@@ -286,8 +286,8 @@ fn every_stage_has_its_bar_and_every_delivery_its_cell() {
     let result = sample::full();
     let page = html::render(&result);
     let legs = section(&page, "legs");
-    // Eight cases with five stages and one without, medians and p99s.
-    assert_eq!(count(legs, "<g class=\"leg\">"), 2 * (8 * 5 + 2));
+    // Eight cases with five stages and one without, medians and p99s, for a wide and a narrow page.
+    assert_eq!(count(legs, "<g class=\"leg\">"), 2 * 2 * (8 * 5 + 2));
     assert!(legs.contains("<title>ws, ingest to write: "));
     let heat = section(&page, "heat");
     assert_eq!(count(heat, "<svg class=\"cells\""), result.cases.len());

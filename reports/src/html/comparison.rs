@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::view::comparison::{Comparison, Run};
 
 use super::escape::Text;
-use super::page::{Header, Page, copyable, section};
+use super::page::{Header, Page, Remark, copyable, section};
 use super::{figure, forest, over_time, percentiles, tables};
 
 /// Draws runs side by side; the first is what the others are held against.
@@ -22,10 +22,10 @@ pub fn render(runs: &[Run<'_>]) -> String {
         comparison.verdict,
         comparison.verdict.word(),
         &comparison.verdict_reason,
-        &comparison.warnings,
+        comparison.warnings.iter().map(Remark::from).collect(),
     );
-    page.sentences(&comparison.sentences);
     page.end_of_header();
+    page.sentences(&comparison.sentences);
     page.section("runs", "Runs", "", &tables::table(&comparison.runs));
     let ratios = figure::figure(
         &forest::render(&comparison.forest),

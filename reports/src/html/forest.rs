@@ -8,6 +8,7 @@ use crate::figures::fixed;
 use crate::view::forest::{Forest, ForestRow};
 
 use super::escape::Text;
+use super::label;
 use super::plot::{Axis, Margins, Plot, Tick, coordinate, marker_shape};
 
 /// The plot for a wide and for a narrow page; empty where no row can be drawn.
@@ -24,12 +25,11 @@ fn plot(forest: &Forest, rows: &[&ForestRow], is_wide: bool) -> String {
     let (low, high) = domain(forest, rows);
     // A narrow page has the names above their rows.
     let (width, row_height, offset) = if is_wide { (960.0, 26.0, 0.0) } else { (380.0, 44.0, 9.0) };
-    let longest = |text: fn(&ForestRow) -> &str| {
-        rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0) as f64
-    };
-    let (name, remark) = (longest(|row| &row.name), longest(|row| &row.remark));
-    let left = if is_wide { (name * 6.6 + 22.0).min(380.0) } else { 14.0 };
-    let right = if is_wide { (remark * 6.6 + 20.0).clamp(30.0, 240.0) } else { 14.0 };
+    let widest =
+        |text: fn(&ForestRow) -> &str| rows.iter().map(|row| label::width(text(row))).fold(0.0, f64::max);
+    let (name, remark) = (widest(|row| &row.name), widest(|row| &row.remark));
+    let left = if is_wide { (name + 22.0).min(380.0) } else { 14.0 };
+    let right = if is_wide { (remark + 20.0).clamp(30.0, 240.0) } else { 14.0 };
     let margins = Margins { top: 22.0, right, bottom: 42.0, left };
     let height = margins.top + margins.bottom + row_height * rows.len() as f64;
     let mut plot = Plot::new(width, height, margins, Axis::Logarithmic(low, high), Axis::Linear(0.0, 1.0));
@@ -54,10 +54,11 @@ fn plot(forest: &Forest, rows: &[&ForestRow], is_wide: bool) -> String {
         let y = margins.top + row_height * (index as f64 + 0.5) + offset;
         draw_row(&mut plot, row, y);
         if is_wide {
-            plot.note(left - 10.0, y + 4.0, "end", &row.name);
-            plot.note(width - right + 8.0, y + 4.0, "start", &row.remark);
+            plot.fitted_note(left - 10.0, y + 4.0, "end", &row.name, left - 14.0);
+            plot.fitted_note(width - right + 8.0, y + 4.0, "start", &row.remark, right - 10.0);
         } else {
-            plot.note(left, y - 13.0, "start", &format!("{}  {}", row.name, row.remark));
+            let words = format!("{}  {}", row.name, row.remark);
+            plot.fitted_note(left, y - 13.0, "start", &words, width - 2.0 * left);
         }
     }
     let class = if is_wide { "wide forest" } else { "narrow forest" };

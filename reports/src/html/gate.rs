@@ -7,7 +7,8 @@ use crate::gate::schema::{GateResult, Role};
 use crate::gate::summary;
 
 use super::figure::{figure, grid};
-use super::page::{Header, Page, copyable};
+use super::label;
+use super::page::{Header, Page, Remark, copyable};
 use super::plot::{Axis, Margins, Plot, Tick};
 use super::tables;
 
@@ -30,9 +31,10 @@ pub fn render(result: &GateResult) -> String {
         Outcome::Inconclusive => Verdict::Suspect,
         Outcome::Invalid | Outcome::Regression => Verdict::Invalid,
     };
-    page.verdict(verdict, result.outcome.word(), "", &result.messages);
-    page.sentences(&result.remarks);
+    let messages = result.messages.iter().map(Remark::from).collect();
+    page.verdict(verdict, result.outcome.word(), "", messages);
     page.end_of_header();
+    page.sentences(&result.remarks);
     page.section("metrics", "Metrics", "", &tables::table(&summary::table(result)));
     if result.judgements.iter().any(|judgement| judgement.interval.is_some()) {
         page.section("forest", "How much worse, and how sure", "", &forest(result));
@@ -42,53 +44,95 @@ pub fn render(result: &GateResult) -> String {
     page.finish(None)
 }
 
-/// Intervals below each other on one scale of change.
+/// Intervals below each other on one scale of change, for a wide and for a narrow page.
 fn forest(result: &GateResult) -> String {
-    const ROW: f64 = 34.0;
     let rows: Vec<&Judgement> =
         result.judgements.iter().filter(|judgement| judgement.interval.is_some()).collect();
-    let reach = rows.iter().flat_map(|row| {
-        let (low, high) = row.interval.unwrap_or_default();
-        [low.abs(), high.abs(), row.threshold.change, row.noise_floor.unwrap_or(0.0)]
-    });
-    // A single absurd interval must not squeeze all others; it is cut at the edge, its figures stand in the table.
-    let reach = (reach.fold(0.0, f64::max) * 110.0).clamp(5.0, 200.0);
-    let margins = Margins { top: 10.0, right: 90.0, bottom: 44.0, left: 150.0 };
-    let height = 54.0 + ROW * rows.len() as f64;
-    let mut plot =
-        Plot::new(960.0, height, margins, Axis::Linear(-reach, reach), Axis::Linear(rows.len() as f64, 0.0));
-    let step =
-        [1.0, 2.0, 5.0, 10.0, 20.0, 50.0].into_iter().find(|step| reach / step <= 5.0).unwrap_or(100.0);
-    let count = (reach / step).floor() as i32;
-    let ticks: Vec<Tick> = (-count..=count)
-        .map(|index| f64::from(index) * step)
-        .map(|value| (value, format!("{}{}", if value > 0.0 { "+" } else { "" }, value).replace('-', "−")))
-        .collect();
-    plot.horizontal_axis(&ticks, "change of the candidate, % (right of 0 is worse)");
-    for (index, row) in rows.iter().enumerate() {
-        forest_row(&mut plot, index as f64 + 0.5, row, result);
-    }
-    let plot = plot.finish_still("rows", "Change of every metric with its interval");
+    let plots = Frame::new(result, &rows, true).draw() + &Frame::new(result, &rows, false).draw();
     let caption = "Points are Hodges–Lehmann estimates, lines their 95 % intervals. Bars mark the change that is allowed, \
          shades what pairs of equal builds differ by (the noise floor). The figures are in the table above.";
-    figure(&plot, caption, None)
+    figure(&plots, caption, None)
 }
 
-fn forest_row(plot: &mut Plot, y: f64, row: &Judgement, result: &GateResult) {
-    let protocol = result.cases.get(row.case).map_or("", |case| case.protocol.as_str());
-    let name = format!("{protocol} {}", row.threshold.metric.name());
+/// Where everything stands in the plot of intervals.
+struct Frame<'a> {
+    result: &'a GateResult,
+    rows: &'a [&'a Judgement],
+    is_wide: bool,
+    /// Changes up to here, in percent, to both sides.
+    reach: f64,
+}
+
+impl<'a> Frame<'a> {
+    fn new(result: &'a GateResult, rows: &'a [&'a Judgement], is_wide: bool) -> Self {
+        let reach = rows.iter().flat_map(|row| {
+            let (low, high) = row.interval.unwrap_or_default();
+            [low.abs(), high.abs(), row.threshold.change, row.noise_floor.unwrap_or(0.0)]
+        });
+        // A single absurd interval must not squeeze all others; it is cut at the edge, its figures stand in the table.
+        let reach = (reach.fold(0.0, f64::max) * 110.0).clamp(5.0, 200.0);
+        Self { result, rows, is_wide, reach }
+    }
+
+    fn name(&self, row: &Judgement) -> String {
+        let protocol = self.result.cases.get(row.case).map_or("", |case| case.protocol.as_str());
+        format!("{protocol} {}", row.threshold.metric.name())
+    }
+
+    fn draw(&self) -> String {
+        let widest = self.rows.iter().map(|row| label::width(&self.name(row))).fold(0.0, f64::max);
+        // A narrow page has name and outcome above the row.
+        let (width, row_px, left, right) = if self.is_wide {
+            (960.0, 34.0, (widest + 20.0).clamp(80.0, 320.0), 100.0)
+        } else {
+            (380.0, 52.0, 14.0, 14.0)
+        };
+        let margins = Margins { top: 10.0, right, bottom: 44.0, left };
+        let count = self.rows.len() as f64;
+        let (reach, height) = (self.reach, margins.top + margins.bottom + row_px * count);
+        let mut plot =
+            Plot::new(width, height, margins, Axis::Linear(-reach, reach), Axis::Linear(count, 0.0));
+        plot.horizontal_axis(&self.ticks(), "change of the candidate, % (right of 0 is worse)");
+        for (index, row) in self.rows.iter().enumerate() {
+            let middle = index as f64 + if self.is_wide { 0.5 } else { 0.68 };
+            let y = plot.y.place(middle) + 4.0;
+            let (name, outcome) = (self.name(row), row.outcome.word());
+            if self.is_wide {
+                plot.fitted_note(left - 10.0, y, "end", &name, left - 14.0);
+                plot.note(width - 8.0, y, "end", outcome);
+            } else {
+                plot.fitted_note(left, y - 22.0, "start", &name, width - 110.0);
+                plot.note(width - right, y - 22.0, "end", outcome);
+            }
+            row_of_forest(&mut plot, middle, row, &name);
+        }
+        let class = if self.is_wide { "wide rows" } else { "narrow rows" };
+        plot.finish_still(class, "Change of every metric with its interval")
+    }
+
+    fn ticks(&self) -> Vec<Tick> {
+        let most = if self.is_wide { 5.0 } else { 3.0 };
+        let step = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0]
+            .into_iter()
+            .find(|step| self.reach / step <= most)
+            .unwrap_or(100.0);
+        let count = (self.reach / step).floor() as i32;
+        let word = |value: f64| format!("{}{value}", if value > 0.0 { "+" } else { "" }).replace('-', "−");
+        (-count..=count).map(|index| f64::from(index) * step).map(|value| (value, word(value))).collect()
+    }
+}
+
+fn row_of_forest(plot: &mut Plot, y: f64, row: &Judgement, name: &str) {
     let (low, high) = row.interval.unwrap_or_default();
     let change = row.change.unwrap_or_default();
     let slot = if row.outcome == Outcome::Regression { CANDIDATE } else { BASE };
-    plot.note(140.0, plot.y.place(y) + 4.0, "end", &name);
-    plot.note(952.0, plot.y.place(y) + 4.0, "end", row.outcome.word());
-    plot.open_series(slot, &name);
+    plot.open_series(slot, name);
     if let Some(floor) = row.noise_floor {
         let floor = floor * 100.0;
-        plot.band(&[(-floor, y - 0.3, y + 0.3), (floor, y - 0.3, y + 0.3)]);
+        plot.band(&[(-floor, y - 0.25, y + 0.25), (floor, y - 0.25, y + 0.25)]);
     }
     let allowed = row.threshold.change * 100.0;
-    plot.line(&[vec![(allowed, y - 0.35), (allowed, y + 0.35)], vec![(low * 100.0, y), (high * 100.0, y)]]);
+    plot.line(&[vec![(allowed, y - 0.3), (allowed, y + 0.3)], vec![(low * 100.0, y), (high * 100.0, y)]]);
     let words =
         format!("{name}: {} ({} … {})", summary::signed(change), summary::signed(low), summary::signed(high));
     plot.marker(slot, change * 100.0, y, &words);

@@ -10,6 +10,7 @@ pub mod figure;
 pub mod forest;
 pub mod gate;
 mod heat;
+pub mod label;
 mod over_time;
 pub mod page;
 mod percentiles;
@@ -23,6 +24,7 @@ pub mod trend;
 mod waterfall;
 
 use std::fmt::Write;
+use std::thread;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -30,17 +32,26 @@ use time::macros::format_description;
 
 use crate::checks::Verdict;
 use crate::schema::RunResult;
-use crate::store;
+use crate::view::objections::Objection;
 use crate::view::table::Table;
 use crate::view::terms::TERMS;
 use crate::view::{CheckLine, Group, Report};
 
 pub use comparison::render as render_comparison;
 use escape::Text;
-use page::{Header, Page, section, summary};
+use page::{Header, Page, Remark, section, summary};
 
-/// Draws a result.
+/// Draws a result. What takes longest, packing the result into the page, is done beside the drawing.
 pub fn render(result: &RunResult) -> String {
+    thread::scope(|scope| {
+        let packing = scope.spawn(|| embed::packed(result));
+        let page = draw(result);
+        let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        page.finish(Some(&packed))
+    })
+}
+
+fn draw(result: &RunResult) -> Page {
     let report = Report::of(result);
     let mut page = Page::begin(&format!("{}: {}", report.verdict.word(), report.title));
     header(&mut page, &report);
@@ -64,7 +75,7 @@ pub fn render(result: &RunResult) -> String {
     }
     tables_at_the_end(&mut page, &report);
     footer(&mut page, &report);
-    page.finish(Some(&store::to_json(result)))
+    page
 }
 
 /// Can I believe it, and what does it say.
@@ -77,14 +88,17 @@ fn header(page: &mut Page, report: &Report) {
         heading: &format!("From Redis publish to client receipt, over {count} {protocols}"),
         load: &report.load,
     });
-    let objections: Vec<String> = report
-        .objections
-        .iter()
-        .map(|objection| format!("{}, {}: {}", objection.case, objection.check, objection.finding))
-        .collect();
-    page.verdict(report.verdict, report.verdict.word(), &report.verdict_reason, &objections);
-    page.sentences(&report.summary);
+    let objections = report.objections.iter().map(|group| Remark {
+        text: group.line(),
+        each: if group.each.len() > 1 {
+            group.each.iter().map(Objection::line).collect()
+        } else {
+            Vec::new()
+        },
+    });
+    page.verdict(report.verdict, report.verdict.word(), &report.verdict_reason, objections.collect());
     page.end_of_header();
+    page.sentences(&report.summary);
 }
 
 /// A panel of a group.

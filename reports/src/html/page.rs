@@ -5,9 +5,9 @@
 //! ```ignore
 //! let mut page = Page::begin("gate: pass");
 //! page.header(&Header { over: "lastmile gate", moment: "", heading: "…", load: "…" });
-//! page.verdict(Verdict::Valid, "PASS", "no metric regressed", &[]);
-//! page.sentences(&view.sentences);
+//! page.verdict(Verdict::Valid, "PASS", "no metric regressed", Vec::new());
 //! page.end_of_header();
+//! page.sentences(&view.sentences);
 //! page.section("metrics", "Metrics", "", &figure(&forest::render(&view.forest), "…", None));
 //! page.section("pairs", "Pairs", "", &tables::table(&view.pairs));
 //! page.finish(None)
@@ -37,6 +37,21 @@ pub struct Header<'a> {
     pub heading: &'a str,
     /// Below it: under which conditions.
     pub load: &'a str,
+}
+
+/// A line below the verdict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remark {
+    /// The line.
+    pub text: String,
+    /// What it sums up, each by itself, folded behind it.
+    pub each: Vec<String>,
+}
+
+impl From<&String> for Remark {
+    fn from(text: &String) -> Self {
+        Self { text: text.clone(), each: Vec::new() }
+    }
 }
 
 /// A page being written.
@@ -84,7 +99,7 @@ impl Page {
     }
 
     /// Whether to believe the page: a word, why, and what objects. The verdict decides the colour.
-    pub fn verdict(&mut self, verdict: Verdict, word: &str, reason: &str, objections: &[String]) {
+    pub fn verdict(&mut self, verdict: Verdict, word: &str, reason: &str, objections: Vec<Remark>) {
         let class = verdict_class(verdict);
         let _ = write!(
             self.head,
@@ -92,11 +107,23 @@ impl Page {
             Text(word),
             Text(reason)
         );
-        list(&mut self.head, objections);
+        if !objections.is_empty() {
+            self.head.push_str("<ul>");
+            for Remark { text, each } in objections {
+                let _ = write!(self.head, "<li>{}", Text(&text));
+                if !each.is_empty() {
+                    let _ = write!(self.head, "<details><summary>each of the {}</summary>", each.len());
+                    list(&mut self.head, &each);
+                    self.head.push_str("</details>");
+                }
+                self.head.push_str("</li>");
+            }
+            self.head.push_str("</ul>");
+        }
         self.head.push_str("</section>");
     }
 
-    /// What the page says, in plain sentences.
+    /// What the page says, in plain sentences; behind the header.
     pub fn sentences(&mut self, sentences: &[String]) {
         self.head.push_str(&summary(sentences));
     }
@@ -118,8 +145,8 @@ impl Page {
         self.body.push_str(content);
     }
 
-    /// The finished page, with a result embedded for the buttons that save it.
-    pub fn finish(self, result_json: Option<&str>) -> String {
+    /// The finished page, with a result as [`embed::packed`] gives it for the buttons that save it.
+    pub fn finish(self, packed_result: Option<&str>) -> String {
         let mut html = self.head;
         if self.sections.len() > 2 {
             html.push_str("<nav aria-label=\"Sections\"><ul>");
@@ -130,9 +157,8 @@ impl Page {
         }
         html.push_str(&self.body);
         html.push_str("</main>");
-        if let Some(json) = result_json {
-            let _ =
-                write!(html, "<script type=\"text/plain\" id=\"result\">{}</script>", embed::packed(json));
+        if let Some(packed) = packed_result {
+            let _ = write!(html, "<script type=\"text/plain\" id=\"result\">{packed}</script>");
         }
         let _ = writeln!(html, "<script>{SCRIPT}</script></body></html>");
         html
@@ -186,7 +212,7 @@ fn unbroken_names(sentence: &str) -> String {
             let is_unit = UNITS.contains(&bare) && before.ends_with(|last: char| last.is_ascii_digit());
             html.push_str(if is_unit { "&nbsp;" } else { " " });
         }
-        let _ = if bare.contains('-') {
+        let _ = if bare.contains(['-', '–']) {
             write!(html, "<span>{}</span>", Text(word))
         } else {
             write!(html, "{}", Text(word))

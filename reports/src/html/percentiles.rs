@@ -6,15 +6,19 @@ use crate::view::series::{Curve, CurvePoint, MARKS, nines};
 use crate::view::table::{Cell, Column, Row, Table};
 
 use super::figure::figure;
-use super::plot::{Axis, Margins, Plot, Tick};
+use super::label;
+use super::plot::{Axis, END_LABEL_GAP, Margins, Plot, Tick};
 use super::ticks::time_ticks;
+
+/// Width that the names beside the lines take at most.
+const MOST_FOR_NAMES: f64 = 260.0;
 
 /// The percentile curves, drawn for a wide and for a narrow page.
 pub fn percentiles(group: &Group) -> String {
     if group.curves.is_empty() {
         return "<p class=\"none\">No latency is resolved, so there is no curve.</p>".to_owned();
     }
-    let wide = Margins { top: 14.0, right: 104.0, bottom: 44.0, left: 62.0 };
+    let wide = Margins { top: 14.0, right: 14.0, bottom: 44.0, left: 62.0 };
     let narrow = Margins { top: 12.0, right: 14.0, bottom: 44.0, left: 54.0 };
     let bands = if group.curves.iter().any(|curve| curve.is_bootstrap) {
         "Whiskers are 95 % intervals by block bootstrap over the publishes, the bands carry them on between"
@@ -46,7 +50,12 @@ fn percentile_plot(group: &Group, class: &str, (width, height): (f64, f64), marg
     let domain_end = end.ceil().max(1.0);
     // The names stand behind the ends of the lines: in the unresolved stretch where that is wide enough.
     let unresolved = (domain_end - end) / domain_end * (width - margins.left - 14.0);
-    let margins = if unresolved > 110.0 { Margins { right: 14.0, ..margins } } else { margins };
+    let names = group.curves.iter().map(|curve| label::width(&curve.name)).fold(0.0, f64::max);
+    let for_names = (names + END_LABEL_GAP + 4.0).min(MOST_FOR_NAMES);
+    let margins = match class {
+        "wide" if unresolved < for_names + 14.0 => Margins { right: for_names, ..margins },
+        _ => margins,
+    };
     let mut plot = Plot::new(
         width,
         height,

@@ -12,7 +12,11 @@
 use std::fmt::Write;
 
 use super::escape::Text;
+use super::label;
 use super::scale::Scale;
+
+/// From the end of a line to its name.
+pub const END_LABEL_GAP: f64 = 19.0;
 
 /// Space around the drawing area, in pixels.
 #[derive(Debug, Clone, Copy)]
@@ -120,18 +124,6 @@ impl Plot {
         }
     }
 
-    /// The name of a row, to the left of the drawing area; coloured as its series.
-    pub fn row_label(&mut self, y: f64, name: &str) {
-        let (left, _) = self.x.range();
-        let _ = write!(
-            self.body,
-            "<text class=\"row\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-            coordinate(left - 10.0),
-            coordinate(y + 4.0),
-            Text(name)
-        );
-    }
-
     /// SVG as it is; whoever calls has escaped all text in it.
     pub fn raw(&mut self, svg: &str) {
         self.body.push_str(svg);
@@ -157,6 +149,17 @@ impl Plot {
             coordinate(x),
             coordinate(y),
             Text(text)
+        );
+    }
+
+    /// As [`Plot::note`], no wider than so many pixels; what is cut stands whole in its title.
+    pub fn fitted_note(&mut self, x: f64, y: f64, anchor: &str, text: &str, most_px: f64) {
+        let _ = write!(
+            self.body,
+            "<text class=\"note\" x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            coordinate(x),
+            coordinate(y),
+            label::content(text, most_px)
         );
     }
 
@@ -263,13 +266,15 @@ impl Plot {
         );
     }
 
-    /// Names beside the ends of lines, moved apart where they would overlap: `(slot, x, y, name)`.
+    /// Names beside the ends of lines, moved apart where they would overlap: `(slot, x, y, name)`. They need
+    /// [`END_LABEL_GAP`] and their own width to the right.
     pub fn end_labels(&mut self, ends: &[(usize, f64, f64, String)]) {
         const HEIGHT: f64 = 15.0;
         let mut placed: Vec<(usize, f64, f64, &str)> = ends
             .iter()
             .map(|(slot, x, y, name)| (*slot, self.x.place(*x), self.y.place(*y), name.as_str()))
             .collect();
+        let width = self.width;
         placed.sort_by(|left, right| left.2.total_cmp(&right.2));
         let (bottom, _) = self.y.range();
         let mut next = f64::NEG_INFINITY;
@@ -288,13 +293,14 @@ impl Plot {
         for ((slot, x, y, name), row) in placed.into_iter().zip(rows) {
             let _ = write!(
                 self.body,
-                "<g class=\"series end s{slot}\" data-name=\"{name}\"><path class=\"lead\" d=\"M{} {}L{} {}\"/><text x=\"{}\" y=\"{}\">{name}</text></g>",
+                "<g class=\"series end s{slot}\" data-name=\"{name}\"><path class=\"lead\" d=\"M{} {}L{} {}\"/><text x=\"{}\" y=\"{}\">{}</text></g>",
                 coordinate(x + 5.0),
                 coordinate(y),
                 coordinate(x + 16.0),
                 coordinate(row),
-                coordinate(x + 19.0),
+                coordinate(x + END_LABEL_GAP),
                 coordinate(row + 4.0),
+                label::content(name, width - x - END_LABEL_GAP),
                 name = Text(name),
             );
         }
@@ -329,12 +335,6 @@ impl Plot {
             self.body
         )
     }
-}
-
-/// Space to the left of rows with these names.
-pub fn row_margin<'a>(names: impl Iterator<Item = &'a str>) -> f64 {
-    let longest = names.map(|name| name.chars().count()).max().unwrap_or(0);
-    (longest as f64 * 7.6 + 18.0).clamp(50.0, 190.0)
 }
 
 /// The shape of a named point, the first, the second, …: a second cue beside its place.

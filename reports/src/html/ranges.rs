@@ -8,10 +8,13 @@ use crate::view::table::{Cell, Column, Row, Table};
 
 use super::escape::Text;
 use super::figure::{figure, grid, key};
-use super::plot::{Axis, Margins, Plot, Tick, coordinate, point_shape, row_margin};
+use super::label::RowNames;
+use super::plot::{Axis, Margins, Plot, Tick, coordinate, point_shape};
 use super::ticks::{axis_from_zero, text, time_ticks};
 
 const ROW: f64 = 25.0;
+const WIDTH: f64 = 470.0;
+const NARROW: f64 = 380.0;
 
 /// Plots beside each other, with what their points are. Those of latencies share one scale.
 pub fn render(all: &[&Ranges], caption: &str) -> String {
@@ -20,7 +23,7 @@ pub fn render(all: &[&Ranges], caption: &str) -> String {
         of_rows.flat_map(|ranges| values(ranges))
     };
     let class = if all.len() > 2 { "multiples" } else { "pair" };
-    let width = if all.len() > 2 { 380.0 } else { 470.0 };
+    let width = if all.len() > 2 { NARROW } else { WIDTH };
     let plots: Vec<(String, String)> = all
         .iter()
         .map(|ranges| {
@@ -30,7 +33,12 @@ pub fn render(all: &[&Ranges], caption: &str) -> String {
             } else {
                 axis_from_zero(ranges.quantity, values(ranges).fold(0.0, f64::max), 5)
             };
-            (ranges.title.clone(), plot(ranges, width, &ticks, x))
+            // Those of a pair are too wide for a narrow page.
+            let mut plots = plot(ranges, width, &ticks, x, if width > NARROW { "half wide" } else { "half" });
+            if width > NARROW {
+                plots.push_str(&plot(ranges, NARROW, &ticks, x, "narrow"));
+            }
+            (ranges.title.clone(), plots)
         })
         .collect();
     let tables: Vec<Table> = all.iter().map(|ranges| table(ranges)).collect();
@@ -50,21 +58,21 @@ fn values(ranges: &Ranges) -> impl Iterator<Item = f64> + '_ {
     ranges.rows.iter().flat_map(|row| row.values.iter().copied().flatten().chain(row.whole))
 }
 
-fn plot(ranges: &Ranges, width: f64, ticks: &[Tick], x: Axis) -> String {
-    let names = ranges.rows.iter().map(|row| row.name.as_str());
-    let margins = Margins { top: 4.0, right: 22.0, bottom: 26.0, left: row_margin(names) };
-    let count = ranges.rows.len();
-    let height = margins.top + margins.bottom + ROW * count as f64;
+fn plot(ranges: &Ranges, width: f64, ticks: &[Tick], x: Axis, class: &str) -> String {
+    let names = RowNames::of(ranges.rows.iter().map(|row| row.name.as_str()), width);
+    let margins = Margins { top: 4.0, right: 22.0, bottom: 26.0, left: names.left };
+    let (count, row_px) = (ranges.rows.len(), ROW + names.above);
+    let height = margins.top + margins.bottom + row_px * count as f64;
     let mut plot = Plot::new(width, height, margins, x, Axis::Linear(0.0, count as f64));
     plot.horizontal_axis(ticks, "");
     for (index, row) in ranges.rows.iter().enumerate() {
-        let y = margins.top + ROW * (index as f64 + 0.5);
+        let y = margins.top + row_px * index as f64 + names.above + ROW / 2.0;
         plot.open_series(row.slot, &row.name);
-        plot.row_label(y, &row.name);
+        plot.raw(&names.draw(y, 16.0, &row.name));
         points(&mut plot, ranges, row, y);
         plot.close_series();
     }
-    plot.finish_still("half", &format!("{}, a row for each protocol", ranges.title))
+    plot.finish_still(class, &format!("{}, a row for each protocol", ranges.title))
 }
 
 fn points(plot: &mut Plot, ranges: &Ranges, row: &RangeRow, y: f64) {

@@ -10,6 +10,9 @@ use super::plot::swatch;
 /// Columns of a table that is as wide as it needs, and not as the page.
 const MOST_SMALL: usize = 9;
 
+/// Characters of a row's name up to which the page shows it whole for sure.
+const LONGEST_NAME: usize = 24;
+
 /// A table that scrolls sideways within itself where the page is narrow.
 pub fn table(table: &Table) -> String {
     debug_assert!(table.is_rectangular(), "{}", table.caption);
@@ -84,8 +87,13 @@ fn cell(html: &mut String, index: usize, cell: &Cell, column: &Column, starts_gr
         Tone::Bad => " bad",
         Tone::Best => " best",
     };
-    let remark =
-        cell.remark.as_ref().map_or_else(String::new, |remark| format!(" title=\"{}\"", Text(remark)));
+    // A name that the page cuts stands whole in its title.
+    let whole = (index == 0 && cell.text.chars().count() > LONGEST_NAME).then_some(&cell.text);
+    let remark = cell
+        .remark
+        .as_ref()
+        .or(whole)
+        .map_or_else(String::new, |remark| format!(" title=\"{}\"", Text(remark)));
     let (tag, scope) = if index == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
     let _ = write!(
         html,

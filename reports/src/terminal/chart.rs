@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::figures::time_us;
 use crate::view::series::Span;
 
-use super::clean;
+use super::{LONGEST_NAME, clean, fitted};
 
 /// The symbol of each point, and its name in the legend.
 const SYMBOLS: [(&str, char); 5] = [("p50", '●'), ("p90", '┼'), ("p99", '◆'), ("p99.9", '▲'), ("max", '│')];
@@ -17,6 +17,7 @@ const WIDEST_AXIS: usize = 72;
 /// Draws the spans; empty where there is nothing to draw or no room.
 pub fn render(spans: &[Span], width: usize) -> String {
     let name_width = spans.iter().map(|span| clean(&span.name).chars().count()).max().unwrap_or(0);
+    let name_width = name_width.min(LONGEST_NAME.max(width * 2 / 3));
     let room = width.saturating_sub(name_width + 2).min(WIDEST_AXIS);
     let values = || spans.iter().flat_map(|span| span.points_us.iter().map(|(_, value_us)| *value_us));
     let (low, high) =
@@ -28,7 +29,7 @@ pub fn render(spans: &[Span], width: usize) -> String {
         |value_us: f64| ((value_us / low).ln() / (high / low).ln() * (room - 1) as f64).round() as usize;
     let mut text = String::new();
     for span in spans {
-        let name = clean(&span.name);
+        let name = fitted(clean(&span.name), name_width);
         let space = " ".repeat(name_width - name.chars().count() + 2);
         // Writing to a string can't fail.
         let _ = writeln!(text, "{name}{space}{}", line(span, room, place));

@@ -30,6 +30,10 @@ const GAP: usize = 2;
 /// No table is squeezed below this, however narrow the terminal.
 const NARROWEST: usize = 40;
 
+/// Cases told one by one behind an objection that many have.
+const MOST_EXTENTS: usize = 16;
+/// Columns that a name may take, however narrow the terminal: variants need no more.
+const LONGEST_NAME: usize = 26;
 /// More lines than this are a list and no picture.
 const MOST_SPANS: usize = 20;
 
@@ -45,9 +49,13 @@ pub fn render_report(report: &Report, options: &TerminalOptions) -> String {
     let mut text = String::new();
     paragraph(&mut text, &paint.bold(&clean(&report.title)), &report.title, width, "");
     verdict(&mut text, report.verdict, &report.verdict_reason, width, paint);
-    for objection in &report.objections {
-        let line = format!("- {}, {}: {}", objection.case, objection.check, objection.finding);
+    for group in &report.objections {
+        let line = format!("- {}", group.line());
         paragraph(&mut text, &line, &line, width, "  ");
+        let each = group.extents(MOST_EXTENTS);
+        if !each.is_empty() {
+            paragraph(&mut text, &format!("  {each}"), &format!("  {each}"), width, "  ");
+        }
     }
     text.push('\n');
     text.push_str(&table(&report.matrix, width, paint));
@@ -104,7 +112,11 @@ pub fn render_table(of: &Table, options: &TerminalOptions) -> String {
 
 /// Draws a table within a width, in as many parts as it takes; each part repeats the first column.
 pub(crate) fn table(table: &Table, width: usize, paint: Paint) -> String {
-    let widths: Vec<usize> = (0..table.columns.len()).map(|index| column_width(table, index)).collect();
+    let mut widths: Vec<usize> = (0..table.columns.len()).map(|index| column_width(table, index)).collect();
+    // Names repeat in each part: absurd ones must leave room for figures.
+    if let Some(names) = widths.first_mut() {
+        *names = (*names).min(LONGEST_NAME.max(width * 2 / 3));
+    }
     let mut text = String::new();
     for (number, part) in parts(&widths, width).into_iter().enumerate() {
         if number > 0 {
@@ -114,7 +126,7 @@ pub(crate) fn table(table: &Table, width: usize, paint: Paint) -> String {
         let line = |of: &dyn Fn(usize) -> (String, Tone)| {
             let cells = columns.iter().map(|index| {
                 let (cell, tone) = of(*index);
-                let cell = clean(&cell);
+                let cell = fitted(clean(&cell), widths[*index]);
                 let space = " ".repeat(widths[*index].saturating_sub(cell.chars().count()));
                 let painted = paint.tone(tone, &cell);
                 if table.columns[*index].numeric { space + &painted } else { painted + &space }
@@ -184,6 +196,14 @@ pub(crate) fn paragraph(text: &mut String, painted: &str, measured: &str, width:
         used += length;
     }
     text.push('\n');
+}
+
+/// Text of at most so many characters.
+pub(crate) fn fitted(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text;
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Text without control characters: a name in a result must not move the cursor or ring the bell.

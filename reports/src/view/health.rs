@@ -1,7 +1,7 @@
 //! What the self-checks look at, in figures: what was found beside the most that is allowed. The verdicts are those of
 //! [`crate::checks`]; this only shows what they rest on.
 
-use crate::checks::{Check, Outcome};
+use crate::checks::{self, Check, Outcome};
 use crate::figures::{self, fixed, percent, time_us, whole};
 use crate::schema::{CaseResult, Health, LatencySummary, RunResult};
 
@@ -12,66 +12,109 @@ use super::table::{Cell, Column, Row, Table, Tone};
 /// A figure of the run about itself, in one case.
 type Figure = fn(&CaseResult) -> Option<String>;
 
-/// Column, limit where it is the same for all, what it is, the figure, and the check it belongs to.
-const FIGURES: [(&str, &str, &str, Figure, &str); 9] = [
-    ("achieved rate", "≥ 99 %", "Messages published of those planned", achieved, "achieved rate"),
-    (
-        "slip p99",
-        "",
-        "How far the publisher was behind its schedule; at most 5 % of the median latency, or 100 µs",
-        slip,
-        "schedule",
-    ),
-    (
-        "busiest thread",
-        "≤ 80 %",
-        "Share of a core of the generator's busiest thread",
-        busiest,
-        "generator headroom",
-    ),
-    (
-        "canary",
-        "",
-        "How late a 1 ms timer beside the generator fired, at the highest quantile it resolves; told above 10 % of the p99",
-        canary,
-        "generator headroom",
-    ),
-    (
-        "kernel → client p99",
-        "",
-        "From the kernel's receipt to the client's hands; at most 10 % of the p99",
-        queueing,
-        "client queueing",
-    ),
-    ("stolen", "≤ 1 %", "Processor time the hypervisor took", stolen, "host"),
-    ("drops", "0", "Datagrams the kernel dropped for a full receive buffer", drops, "host"),
-    ("throttled", "0", "Times the control group was held back", throttled, "host"),
-    (
-        "CPU of a receipt",
-        "",
-        "Processor time of a receipt in the generator; less than that of a delivery in the server",
-        costs,
-        "generator cost",
-    ),
+/// A column: one of the figures, and the check it belongs to.
+struct Watched {
+    name: &'static str,
+    /// The limit where it is the same for all cases; else it stands beside each figure.
+    limit: fn() -> String,
+    meaning: &'static str,
+    figure: Figure,
+    check: &'static str,
+}
+
+const FIGURES: [Watched; 9] = [
+    Watched {
+        name: "achieved rate",
+        limit: || format!("≥ {}", part(checks::LEAST_ACHIEVED)),
+        meaning: "Messages published of those planned",
+        figure: achieved,
+        check: "achieved rate",
+    },
+    Watched {
+        name: "slip p99",
+        limit: String::new,
+        meaning: "How far the publisher was behind its schedule, and the most that is allowed",
+        figure: slip,
+        check: "schedule",
+    },
+    Watched {
+        name: "busiest thread",
+        limit: || format!("≤ {}", part(checks::MOST_THREAD_SHARE)),
+        meaning: "Share of a core of the generator's busiest thread",
+        figure: busiest,
+        check: "generator headroom",
+    },
+    Watched {
+        name: "canary",
+        limit: String::new,
+        meaning: "How late a 1 ms timer beside the generator fired, at the highest quantile it resolves, and from where on \
+                  that is told",
+        figure: canary,
+        check: "generator headroom",
+    },
+    Watched {
+        name: "kernel → client p99",
+        limit: String::new,
+        meaning: "From the kernel's receipt to the client's hands, and the most that is allowed",
+        figure: queueing,
+        check: "client queueing",
+    },
+    Watched {
+        name: "stolen",
+        limit: || format!("≤ {}", part(checks::MOST_STEAL)),
+        meaning: "Processor time the hypervisor took",
+        figure: stolen,
+        check: "host",
+    },
+    Watched {
+        name: "drops",
+        limit: || "0".to_owned(),
+        meaning: "Datagrams the kernel dropped for a full receive buffer",
+        figure: drops,
+        check: "host",
+    },
+    Watched {
+        name: "throttled",
+        limit: || "0".to_owned(),
+        meaning: "Times the control group was held back",
+        figure: throttled,
+        check: "host",
+    },
+    Watched {
+        name: "CPU of a receipt",
+        limit: String::new,
+        meaning: "Processor time of a receipt in the generator; less than that of a delivery in the server",
+        figure: costs,
+        check: "generator cost",
+    },
 ];
+
+/// A limit as a percentage.
+fn part(share: f64) -> String {
+    format!("{} %", fixed(100.0 * share, 0))
+}
 
 /// The table of figures and limits; columns that no case fills are left out.
 pub fn table(result: &RunResult, checks: &[Check]) -> Table {
     let loads = Loads::of(result);
     let filled = |figure: Figure| result.cases.iter().any(|case| figure(case).is_some());
-    let shown: Vec<_> = FIGURES.into_iter().filter(|(_, _, _, figure, _)| filled(*figure)).collect();
+    let shown: Vec<Watched> = FIGURES.into_iter().filter(|watched| filled(watched.figure)).collect();
     let mut columns = vec![Column::words("case", "Protocol, and the load where loads differ")];
-    columns.extend(shown.iter().map(|(name, limit, meaning, ..)| Column::figures("", name, limit, meaning)));
+    columns.extend(
+        shown.iter().map(|Watched { name, limit, meaning, .. }| Column::figures("", name, &limit(), meaning)),
+    );
     let rows = result.cases.iter().enumerate().map(|(index, case)| {
         let outcome = |name: &str| {
             checks.iter().find(|check| check.name == name).and_then(|check| check.outcomes.get(index))
         };
-        let cells = shown.iter().map(|(name, _, _, figure, check)| match figure(case) {
+        let cells = shown.iter().map(|Watched { name, figure, check, .. }| match figure(case) {
             None => Cell::absent("not measured"),
             Some(text) => match outcome(check) {
                 // Several figures may belong to one check; whose finding it is, it tells in words.
-                Some(Outcome::Suspect(finding) | Outcome::Invalid(finding)) if is_about(name, finding) => {
-                    Cell { tone: Tone::Bad, remark: Some(finding.clone()), ..Cell::plain(text) }
+                Some(Outcome::Suspect(finding) | Outcome::Invalid(finding))
+                    if is_about(name, &finding.text) =>
+                {
+                    Cell { tone: Tone::Bad, remark: Some(finding.text.clone()), ..Cell::plain(text) }
                 }
                 _ => Cell::plain(text),
             },
@@ -112,8 +155,7 @@ fn achieved(case: &CaseResult) -> Option<String> {
 
 fn slip(case: &CaseResult) -> Option<String> {
     let slip_us = case.schedule_slip_us?.p99?;
-    let limit_us = (0.05 * case.latency_us.p50?).max(100.0);
-    Some(of(&time_us(slip_us), &time_us(limit_us)))
+    Some(of(&time_us(slip_us), &time_us(checks::slip_limit_us(case.latency_us.p50?))))
 }
 
 fn busiest(case: &CaseResult) -> Option<String> {
@@ -123,9 +165,7 @@ fn busiest(case: &CaseResult) -> Option<String> {
 }
 
 fn canary(case: &CaseResult) -> Option<String> {
-    let canary = case.health.as_ref()?.canary_us.as_ref()?;
-    let tails = [("p99.9", canary.p99_9), ("p99", canary.p99), ("p90", canary.p90), ("p50", canary.p50)];
-    let (name, late_us) = tails.into_iter().find_map(|(name, value)| Some((name, value?)))?;
+    let (name, late_us) = checks::canary_tail(case.health.as_ref()?)?;
     Some(of(&format!("{name} {}", time_us(late_us)), &limit_of_p99(case)))
 }
 
@@ -135,9 +175,11 @@ fn queueing(case: &CaseResult) -> Option<String> {
     Some(of(&time_us(case.health.as_ref().and_then(of_health)?), &limit_of_p99(case)))
 }
 
-/// A tenth of the measured p99.
+/// The part of the measured p99 that the generator's own delays may be.
 fn limit_of_p99(case: &CaseResult) -> String {
-    case.latency_us.p99.map_or_else(|| figures::ABSENT.to_owned(), |p99_us| time_us(0.1 * p99_us))
+    case.latency_us
+        .p99
+        .map_or_else(|| figures::ABSENT.to_owned(), |p99_us| time_us(checks::MOST_OWN_DELAY * p99_us))
 }
 
 fn stolen(case: &CaseResult) -> Option<String> {
@@ -161,7 +203,6 @@ fn costs(case: &CaseResult) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks;
     use crate::schema::ThreadUse;
 
     #[test]

@@ -7,6 +7,7 @@ pub mod forest;
 mod health;
 pub mod heat;
 pub mod loads;
+pub mod objections;
 pub mod over_time;
 pub mod ranges;
 pub mod series;
@@ -26,6 +27,7 @@ use crate::statistics::Distribution;
 use capacity::CapacityView;
 use heat::{Doublings, HeatMap};
 use loads::Loads;
+use objections::ObjectionGroup;
 use over_time::{Rates, TimePanel};
 use ranges::Ranges;
 use series::{Curve, Span, TimeSeries};
@@ -49,8 +51,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why, in one sentence.
     pub verdict_reason: String,
-    /// What each broken check found, worst first.
-    pub objections: Vec<Objection>,
+    /// What each broken check found, worst first, in one line where it is the same in many cases.
+    pub objections: Vec<ObjectionGroup>,
     /// What the result says, in plain sentences.
     pub summary: Vec<String>,
     /// Latency, losses and cost side by side.
@@ -87,19 +89,6 @@ pub struct Report {
     pub seed: String,
     /// When the run started.
     pub started_at: String,
-}
-
-/// A check that does not hold for a case.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Objection {
-    /// How bad it is.
-    pub verdict: Verdict,
-    /// The check's name.
-    pub check: String,
-    /// The case.
-    pub case: String,
-    /// What was found.
-    pub finding: String,
 }
 
 /// A check in one line.
@@ -157,7 +146,7 @@ impl Report {
         let loads = Loads::of(result);
         let found = checks::judge(result);
         let verdict = checks::verdict(result, &found);
-        let objections = objections(result, &loads, &found);
+        let objections = objections::groups(result, &loads, &found);
         let distributions: Vec<Distribution> = result.cases.iter().map(series::distribution).collect();
         let groups: Vec<Group> = loads
             .groups(result)
@@ -185,7 +174,7 @@ impl Report {
             protocols,
             load,
             verdict,
-            verdict_reason: verdict_reason(result, &found, objections.len()),
+            verdict_reason: verdict_reason(result, &found, &objections),
             objections,
             summary,
             matrix: tables::matrix(result, &tables::Intervals::of(result, &distributions)),
@@ -288,37 +277,17 @@ fn summary_of_many(result: &RunResult, groups: &[Group], sweeps: &[Sweep]) -> Ve
     sentences
 }
 
-fn verdict_reason(result: &RunResult, checks: &[Check], objections: usize) -> String {
+fn verdict_reason(result: &RunResult, checks: &[Check], objections: &[ObjectionGroup]) -> String {
     if result.cases.is_empty() {
         return "nothing was measured".to_owned();
     }
     let interrupted = if result.interrupted { "the run was interrupted; " } else { "" };
-    match objections {
-        0 => format!("{interrupted}all {} checks that this result can answer hold", checks.len()),
-        1 => format!("{interrupted}one check objects"),
-        many => format!("{interrupted}{many} objections"),
+    if !objections.is_empty() {
+        return format!("{interrupted}{}", objections::count(objections));
     }
-}
-
-fn objections(result: &RunResult, loads: &Loads, checks: &[Check]) -> Vec<Objection> {
-    let mut objections: Vec<Objection> = Vec::new();
-    for check in checks {
-        for (case, outcome) in result.cases.iter().zip(&check.outcomes) {
-            let (verdict, finding) = match outcome {
-                Outcome::Holds | Outcome::NotJudged(_) => continue,
-                Outcome::Suspect(finding) => (Verdict::Suspect, finding),
-                Outcome::Invalid(finding) => (Verdict::Invalid, finding),
-            };
-            objections.push(Objection {
-                verdict,
-                check: check.name.to_owned(),
-                case: loads.name_of(case),
-                finding: finding.clone(),
-            });
-        }
-    }
-    objections.sort_by_key(|objection| std::cmp::Reverse(objection.verdict));
-    objections
+    let is_judged = |outcome: &Outcome| !matches!(outcome, Outcome::NotJudged(_));
+    let judged = checks.iter().filter(|check| check.outcomes.iter().any(is_judged)).count();
+    format!("{interrupted}all {judged} checks that this result can answer hold")
 }
 
 fn check_line(check: &Check, cases: usize) -> CheckLine {

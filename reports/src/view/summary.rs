@@ -133,11 +133,15 @@ fn slower_by(first: &Ranked<'_>, other: &Ranked<'_>) -> Option<String> {
     ratio_text(&ratio)
 }
 
-/// A ratio with its interval, all with the same decimals.
+/// A ratio with its interval, all with the same decimals: as many as it takes to see that the bound is above 1.
 fn ratio_text(ratio: &RatioInterval) -> Option<String> {
     let value = times(ratio.value, 1.0)?;
-    let decimals = value.split(' ').next()?.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    Some(format!("{value} ({}–{})", fixed(ratio.low, decimals), fixed(ratio.high, decimals)))
+    let usual = value.split(' ').next()?.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let is_seen =
+        |decimals: &usize| ratio.low <= 1.0 || (ratio.low - 1.0) * 10_f64.powi(*decimals as i32) >= 0.5;
+    let decimals = (usual..3).find(is_seen).unwrap_or(3);
+    let [value, low, high] = [ratio.value, ratio.low, ratio.high].map(|value| fixed(value, decimals));
+    Some(format!("{value} × ({low}–{high})"))
 }
 
 /// What encryption adds, where a protocol was measured with and without.
@@ -260,17 +264,15 @@ const MEMORY: Cost = Cost {
     text: bytes,
 };
 
-/// A cost, relative to the cheapest of its class. With slices the ratio has an interval, and is told where that
-/// leaves no room for equality; without, the figures of this run are told as such.
-fn cost(classes: &[Class<'_>], cost: &Cost) -> Option<String> {
-    let parts: Vec<String> = classes
-        .iter()
-        .filter_map(|class| {
-            let text = cost_of_class(&class.cases, cost)?;
-            Some(if classes.len() == 1 { text } else { format!("{} {text}", class.name.to_lowercase()) })
-        })
-        .collect();
-    (!parts.is_empty()).then(|| format!("{}: {}.", cost.lead, parts.join("; ")))
+/// A cost, relative to the cheapest of its class, a sentence for each class. With slices the ratio has an interval, and is
+/// told where that leaves no room for equality; without, the figures of this run are told as such.
+fn cost(classes: &[Class<'_>], cost: &Cost) -> Vec<String> {
+    let of_class = |class: &Class<'_>| {
+        let kind =
+            if classes.len() == 1 { String::new() } else { format!(", {}", class.name.to_lowercase()) };
+        Some(format!("{}{kind}: {}.", cost.lead, cost_of_class(&class.cases, cost)?))
+    };
+    classes.iter().filter_map(of_class).collect()
 }
 
 fn cost_of_class(cases: &[Measured<'_>], cost: &Cost) -> Option<String> {
@@ -282,28 +284,40 @@ fn cost_of_class(cases: &[Measured<'_>], cost: &Cost) -> Option<String> {
         return None;
     }
     let slices = |case: &CaseResult| -> Vec<f64> { case.slices.iter().filter_map(cost.of_slice).collect() };
-    let ratios = others.iter().filter_map(|(case, value)| {
+    let mut dearer = vec![format!("{} {}", cheapest.protocol, (cost.text)(*least))];
+    let (mut same, mut unclear): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut within = 0.0_f64;
+    for (case, value) in others {
         let name = &case.protocol;
         if case.slices.len() < 2 {
-            return Some(format!("{name} {} in this run", times(*value, *least)?));
+            dearer.extend(times(*value, *least).map(|ratio| format!("{name} {ratio} in this run")));
+            continue;
         }
-        let ratio = paired_ratio(&slices(cheapest), &slices(case))?;
-        Some(match ratio_text(&ratio)? {
-            text if ratio.low > 1.0 => format!("{name} {text}"),
-            _ if ratio.high - 1.0 <= LARGEST_EQUALITY && 1.0 - ratio.low <= LARGEST_EQUALITY => {
-                let within = (ratio.high - 1.0).max(1.0 - ratio.low) * 100.0;
-                format!("{name} the same within {} %", within.ceil().max(1.0))
-            }
-            _ => format!("{name} can't be told apart from it"),
-        })
-    });
-    let ratios: Vec<String> = ratios.collect();
-    let lead = format!("{} {}", cheapest.protocol, (cost.text)(*least));
-    Some(if ratios.is_empty() { lead } else { format!("{lead}, {}", list(&ratios)) })
+        let Some(ratio) = paired_ratio(&slices(cheapest), &slices(case)) else { continue };
+        let apart = (ratio.high - 1.0).max(1.0 - ratio.low);
+        if ratio.low > 1.0 {
+            dearer.extend(ratio_text(&ratio).map(|text| format!("{name} {text}")));
+        } else if apart <= LARGEST_EQUALITY {
+            same.push(name.clone());
+            within = within.max(apart);
+        } else if apart.is_finite() {
+            unclear.push(name.clone());
+        }
+    }
+    let mut text = list(&dearer);
+    if !same.is_empty() {
+        let verb = if same.len() == 1 { "takes" } else { "take" };
+        let within = (within * 100.0).ceil().max(1.0);
+        let _ = write!(text, "; {} {verb} the same within {within} %", list(&same));
+    }
+    if !unclear.is_empty() {
+        let _ = write!(text, "; {} can't be told apart from {}", list(&unclear), cheapest.protocol);
+    }
+    Some(text)
 }
 
 /// Words as a list: `a, b and c`.
-fn list(items: &[String]) -> String {
+pub(super) fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [only] => only.clone(),
@@ -331,5 +345,8 @@ mod tests {
     fn ratios_carry_their_interval() {
         let text = slower_by(&ranked("ws", 1_000.0, 0.01), &ranked("wt", 1_600.0, 0.05));
         assert_eq!(text.as_deref(), Some("1.6 × (1.5–1.7)"));
+        let ratio = |low: f64| ratio_text(&RatioInterval { value: 1.41, low, high: 1.93 });
+        assert_eq!(ratio(1.2).as_deref(), Some("1.4 × (1.2–1.9)"));
+        assert_eq!(ratio(1.02).as_deref(), Some("1.41 × (1.02–1.93)"), "a bound above 1 reads as such");
     }
 }
