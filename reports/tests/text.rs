@@ -89,6 +89,47 @@ fn objections_are_told_with_the_verdict() {
     assert!(line(&text, "| ws ").contains("**2**"));
 }
 
+/// Seven cases late by different parts of their p99: one line, and nothing of it lost.
+#[test]
+fn the_same_objection_of_many_cases_is_one_line_and_every_one_is_kept() {
+    let mut result = sample::full();
+    let late = |case: &mut lastmile_reports::schema::CaseResult, share: f64| {
+        let p99_us = case.latency_us.p99.expect("resolved");
+        let canary =
+            lastmile_reports::schema::LatencySummary { p99_9: Some(share * p99_us), ..Default::default() };
+        case.health.as_mut().expect("watched").canary_us = Some(canary);
+    };
+    for (index, case) in result.cases[2..].iter_mut().enumerate() {
+        late(case, 0.12 + 0.05 * index as f64);
+    }
+    let line = "generator headroom, 7 of 9 cases (not redis and tcp): a 1 ms timer late at p99.9 by 12–42 % of the measured \
+                p99, most in wt-datagram";
+    let text = plain(&result, 220);
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("wt-datagram 42 %, wt-streams 37 %, wt-stream 32 %"), "{text}");
+    let text = markdown::render(&result);
+    assert!(text.contains(&line.replacen(": ", "**: ", 1)), "{text}");
+    let html = lastmile_reports::html::render(&result);
+    assert!(html.contains(line) && html.contains("<summary>each of the 7</summary>"));
+    for case in &result.cases[2..] {
+        let single =
+            format!("{}, generator headroom: a 1 ms timer of the generator was late by ", case.protocol);
+        assert_eq!(text.matches(&format!("- {single}")).count(), 1, "{single}");
+        assert_eq!(html.matches(&format!("<li>{single}")).count(), 1, "{single}");
+    }
+}
+
+#[test]
+fn absurd_names_leave_room_for_figures() {
+    let mut result = sample::first_light();
+    result.cases[0].protocol = "wt-datagram+msgpack+".repeat(12);
+    for line in plain(&result, 80).lines().filter(|line| line.starts_with("wt-datagram+msgpack+w")) {
+        assert!(line.chars().count() <= 80 || line.contains(':'), "{line}");
+    }
+    let html = lastmile_reports::html::render(&result);
+    assert!(html.contains("…<title>wt-datagram+msgpack+wt-datagram"), "cut in plots, and whole behind");
+}
+
 #[test]
 fn hostile_text_moves_no_cursor_and_makes_no_markup() {
     let mut result = sample::first_light();

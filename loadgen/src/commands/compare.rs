@@ -5,7 +5,7 @@ use lastmile_reports::view::comparison::{Comparison, Run};
 use lastmile_reports::{html, markdown, terminal};
 
 use crate::cli::CompareArguments;
-use crate::commands::terminal_options;
+use crate::commands::{names_of, terminal_options};
 
 /// Why nothing was compared.
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +32,11 @@ pub enum CompareError {
 /// [`CompareError`] where they can't be compared.
 pub fn execute(arguments: &CompareArguments) -> Result<String, CompareError> {
     let (base, candidate) = (store::read(&arguments.base)?, store::read(&arguments.candidate)?);
-    let names = [&arguments.base, &arguments.candidate].map(|path| path.display().to_string());
+    let names = names_of(&[arguments.base.clone(), arguments.candidate.clone()]);
     let runs = [Run { name: &names[0], result: &base }, Run { name: &names[1], result: &candidate }];
     if !Comparison::of(&runs).has_common_case() {
-        let [base, candidate] = names;
+        let [base, candidate] =
+            [&arguments.base, &arguments.candidate].map(|path| path.display().to_string());
         return Err(CompareError::NothingInCommon { base, candidate });
     }
     if let Some(path) = &arguments.html {

@@ -7,7 +7,7 @@ use lastmile_reports::view::comparison::Run;
 use lastmile_reports::{csv, html, json, markdown, store, terminal};
 
 use crate::cli::{ReportArguments, ReportFormat, ShowArguments};
-use crate::commands::terminal_options;
+use crate::commands::{names_of, terminal_options};
 
 /// Draws the report of a result, or of several side by side; returns where it was written.
 ///
@@ -16,7 +16,11 @@ use crate::commands::terminal_options;
 pub fn report(arguments: &ReportArguments) -> Result<PathBuf, store::StoreError> {
     let results: Vec<RunResult> =
         arguments.results.iter().map(|path| store::read(path)).collect::<Result<_, _>>()?;
-    let names: Vec<String> = arguments.results.iter().map(|path| path.display().to_string()).collect();
+    let names = match arguments.format {
+        // Programs find the files by them.
+        ReportFormat::Json => arguments.results.iter().map(|path| path.display().to_string()).collect(),
+        _ => names_of(&arguments.results),
+    };
     let output = arguments.output.clone().unwrap_or_else(|| default_output(arguments));
     store::write_text(&output, &draw(&results, &names, arguments.format))?;
     Ok(output)
@@ -66,7 +70,7 @@ fn default_output(arguments: &ReportArguments) -> PathBuf {
 pub fn show(arguments: &ShowArguments) -> Result<String, store::StoreError> {
     let results: Vec<RunResult> =
         arguments.results.iter().map(|path| store::read(path)).collect::<Result<_, _>>()?;
-    let names: Vec<String> = arguments.results.iter().map(|path| path.display().to_string()).collect();
+    let names = names_of(&arguments.results);
     let runs: Vec<Run<'_>> = names.iter().zip(&results).map(|(name, result)| Run { name, result }).collect();
     Ok(match (results.as_slice(), arguments.markdown) {
         ([result], true) => markdown::render(result),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use lastmile_reports::checks::{self, Verdict};
 use lastmile_reports::schema::RunResult;
+use lastmile_reports::view::Report;
+use lastmile_reports::view::objections::ObjectionGroup;
 use lastmile_reports::{html, store, terminal};
 
 use crate::cli::RunArguments;
@@ -41,9 +43,9 @@ impl Finished {
 
     /// What the self-checks object to, in one line.
     pub fn objections(&self) -> String {
-        match &self.result.objections[..] {
+        match Report::of(&self.result).objections.as_slice() {
             [] => "nothing was measured".to_owned(),
-            objections => objections.join("; "),
+            groups => groups.iter().map(ObjectionGroup::line).collect::<Vec<_>>().join("; "),
         }
     }
 

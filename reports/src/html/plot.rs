@@ -99,7 +99,7 @@ impl Plot {
         let (bottom, top) = self.y.range();
         let (left, right) = self.x.range();
         self.body.push_str("<g class=\"axis x\">");
-        for (value, label) in ticks {
+        for (value, words) in ticks {
             let x = self.x.place(*value);
             let _ = write!(
                 self.body,
@@ -109,8 +109,9 @@ impl Plot {
                 coordinate(bottom)
             );
             // A centred label at an end would stick out of the plot.
-            let anchor = if x > self.width - 18.0 { "end" } else { "middle" };
-            self.label(x, bottom + 17.0, anchor, label);
+            let half = label::width(words) / 2.0;
+            let x = x.min(self.width - half - 1.0).max(half + 1.0);
+            self.label(x, bottom + 17.0, "middle", words);
         }
         let _ = write!(
             self.body,

@@ -122,7 +122,8 @@ pub fn capacity(view: &CapacityView) -> String {
     let plots = [draw("Latency, p50", false), draw("Latency, p99", true)];
     let names = view.curves.iter().map(|curve| (curve.name.as_str(), curve.slot));
     let caption = "Every rate that the search tried; hollow points broke the objective, the line marked C is the highest \
-        rate that kept it and was confirmed. Both on one logarithmic scale.";
+        rate that kept it and was confirmed. Where a rate was run several times, the line passes through the middle one. Both \
+        on one logarithmic scale.";
     tables::table(&view.found) + &legend(names) + &figure(&grid("pair", &plots), caption, Some(&view.steps))
 }
 
@@ -134,7 +135,14 @@ fn capacity_curve(plot: &mut Plot, curve: &CapacityCurve, is_p99: bool) {
         .filter(|(_, value_us, _)| value_us.is_finite() && *value_us > 0.0)
         .collect();
     plot.open_series(curve.slot, &curve.name);
-    plot.line(&[points.iter().map(|(rate, value_us, _)| (*rate, *value_us)).collect()]);
+    // A rate that was run again has several points: the line passes through the middle one.
+    let middle = |again: &[(f64, f64, bool)]| {
+        let mut values: Vec<f64> = again.iter().map(|(_, value_us, _)| *value_us).collect();
+        values.sort_by(f64::total_cmp);
+        (again[0].0, values[values.len() / 2])
+    };
+    let by_rate = points.chunk_by(|left, right| left.0.total_cmp(&right.0).is_eq());
+    plot.line(&[by_rate.map(middle).collect()]);
     for (rate, value_us, kept) in &points {
         let objective = if *kept { "kept" } else { "broken" };
         let value = text(Quantity::Latency, *value_us);

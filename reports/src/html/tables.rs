@@ -11,7 +11,7 @@ use super::plot::swatch;
 const MOST_SMALL: usize = 9;
 
 /// Characters of a row's name up to which the page shows it whole for sure.
-const LONGEST_NAME: usize = 24;
+const LONGEST_NAME: usize = 20;
 
 /// A table that scrolls sideways within itself where the page is narrow.
 pub fn table(table: &Table) -> String {
@@ -88,7 +88,8 @@ fn cell(html: &mut String, index: usize, cell: &Cell, column: &Column, starts_gr
         Tone::Best => " best",
     };
     // A name that the page cuts stands whole in its title.
-    let whole = (index == 0 && cell.text.chars().count() > LONGEST_NAME).then_some(&cell.text);
+    let whole = Some(&cell.text).filter(|text| index == 0 && text.chars().count() > LONGEST_NAME);
+    let long = if whole.is_some() { " long" } else { "" };
     let remark = cell
         .remark
         .as_ref()
@@ -97,7 +98,7 @@ fn cell(html: &mut String, index: usize, cell: &Cell, column: &Column, starts_gr
     let (tag, scope) = if index == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
     let _ = write!(
         html,
-        "<{tag}{scope} class=\"{}{}{tone}\"{remark}>{swatch}{}",
+        "<{tag}{scope} class=\"{}{}{tone}{long}\"{remark}>{swatch}{}",
         if column.numeric { "n" } else { "w" },
         if starts_group { " g" } else { "" },
         Text(&cell.text)

@@ -43,7 +43,8 @@ pub fn axis_from_zero(quantity: Quantity, largest: f64, most: usize) -> (Vec<Tic
 
 /// Whole seconds from 0 to the last.
 pub fn second_ticks(last: f64, most: usize) -> Vec<Tick> {
-    linear_ticks(last, most).into_iter().map(|tick| (tick, plain(tick))).collect()
+    // Fewer seconds than ticks: one each.
+    linear_ticks(last, most.min(last as usize).max(1)).into_iter().map(|tick| (tick, plain(tick))).collect()
 }
 
 /// Loads from the lowest to the highest, on whichever axis.

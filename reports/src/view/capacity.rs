@@ -15,6 +15,8 @@ pub struct CapacityView {
     pub found: Table,
     /// Every rate tried.
     pub steps: Table,
+    /// What was found, in plain sentences: one for each objective.
+    pub sentences: Vec<String>,
 }
 
 /// One search.
@@ -59,8 +61,30 @@ impl CapacityView {
             curves: result.capacity.iter().map(|search| curve(name(search), search)).collect(),
             found: found(&result.capacity),
             steps: steps(&result.capacity, name),
+            sentences: sentences(&result.capacity, name),
         })
     }
+}
+
+fn sentences(searches: &[Capacity], name: impl Fn(&Capacity) -> String) -> Vec<String> {
+    let mut objectives: Vec<&str> = searches.iter().map(|search| search.objective.as_str()).collect();
+    objectives.dedup();
+    let of_search = |search: &Capacity| match search.rate {
+        Some(rate) => format!(
+            "{} keeps it up to {} messages/s ({} deliveries/s{})",
+            name(search),
+            fixed(rate, 0),
+            fixed(rate * f64::from(search.connections), 0),
+            if search.is_bounded { "; the search ended there" } else { "" }
+        ),
+        None => format!("{} kept it at no rate", name(search)),
+    };
+    let of_objective = |objective: &str| {
+        let found: Vec<String> =
+            searches.iter().filter(|search| search.objective == objective).map(of_search).collect();
+        format!("Capacity, {objective}: {}.", found.join(", "))
+    };
+    objectives.into_iter().map(of_objective).collect()
 }
 
 fn curve(name: String, search: &Capacity) -> CapacityCurve {

@@ -162,6 +162,8 @@ impl Report {
             [only] => only.sentences.clone(),
             many => summary_of_many(result, many, &sweeps),
         };
+        let capacity = CapacityView::of(result);
+        summary.splice(0..0, capacity.iter().flat_map(|capacity| capacity.sentences.clone()));
         if verdict == Verdict::Invalid && !summary.is_empty() {
             summary.insert(0, NO_CLAIM.to_owned());
         }
@@ -180,7 +182,7 @@ impl Report {
             matrix: tables::matrix(result, &tables::Intervals::of(result, &distributions)),
             spans: result.cases.iter().filter_map(|case| series::span(loads.name_of(case), case)).collect(),
             sweeps,
-            capacity: CapacityView::of(result),
+            capacity,
             groups,
             accounting: tables::accounting(result),
             stages: tables::stages(result),

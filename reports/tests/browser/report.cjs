@@ -50,6 +50,16 @@ const looks = async (browser) => {
     const page = await open(browser, options);
     await fits(page, where);
     await accessible(page, where);
+    if (where === 'phone' && kind === 'run') {
+      const [verdict, results, summary] = await page.evaluate(() => ['.verdict', '#results', '.summary'].map((part) => document.querySelector(part).getBoundingClientRect().top));
+      expect(verdict < results && results < summary, 'phone: the matrix does not follow the verdict');
+    }
+    // Names stay within their plots, however long they are and whichever font is there.
+    const cut = await page.evaluate(() => [...document.querySelectorAll('svg.plot text')].filter((text) => {
+      const [inner, outer] = [text, text.ownerSVGElement].map((element) => element.getBoundingClientRect());
+      return inner.width > 0 && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
+    }).map((text) => text.textContent));
+    expect(cut.length === 0, `${where}: cut at the edge of a plot: ${cut.join(', ')}`);
     await page.context().close();
   }
   const page = await open(browser, { viewport: { width: 1440, height: 900 } }, false);
