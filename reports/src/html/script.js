@@ -234,6 +234,7 @@
     element.addEventListener('keydown', (event) => {
       const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (event.key === 'Escape') unmark(plot);
+      if (isTime(plot)) zoomByKey(plot, event);
       if (!direction) return;
       event.preventDefault();
       const step = { nines: 0.05, seconds: 1, heat: 1 }[plot.kind] ?? (plot.x[1] - plot.x[0]) / 20;
@@ -252,6 +253,17 @@
     });
     element.addEventListener('dblclick', () => zoom(plot, null));
   }
+  // + looks closer around the place marked, - steps back, 0 shows all.
+  const zoomByKey = (plot, event) => {
+    if (event.key === '0' || event.key === 'Escape') return zoom(plot, null);
+    const factor = { '+': 0.5, '=': 0.5, '-': 2 }[event.key];
+    if (!factor || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const [low, high] = plot.xFull;
+    const half = Math.max(1, ((plot.x[1] - plot.x[0]) * factor) / 2);
+    const middle = Math.min(high - half, Math.max(low + half, plot.at ?? (plot.x[0] + plot.x[1]) / 2));
+    zoom(plot, half * 2 >= high - low ? null : [Math.max(low, Math.floor(middle - half)), Math.min(high, Math.ceil(middle + half))]);
+  };
   const zoom = (plot, range) => { unmark(plot); for (const other of linked(plot)) { other.x = range ?? other.xFull; redraw(other); } };
 
   // ---- switches ------------------------------------------------------------------------------------------------
@@ -363,7 +375,7 @@
       for (const plot of logs) { plot.linear = linear; redraw(plot); }
     }, { 'aria-pressed': 'false' });
     if (plots.some((plot) => isTime(plot) && figure.contains(plot.element))) {
-      figure.querySelector('figcaption').append(make('span', { class: 'hint' }, ' Drag across a plot to look closer at a time, double-click to see all.'));
+      figure.querySelector('figcaption').append(make('span', { class: 'hint' }, ' Drag across a plot to look closer at a time, double-click to see all; by keyboard with the arrows, +, - and 0.'));
     }
     figure.querySelector('figcaption').after(make('div', { class: 'tools' }, ...(logs.length ? [scale] : []),
       button('Save SVG', () => each((plot, name) => save(new Blob([plot.text], { type: 'image/svg+xml' }), `${name}.svg`))),

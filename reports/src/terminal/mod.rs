@@ -54,7 +54,8 @@ pub fn render_report(report: &Report, options: &TerminalOptions) -> String {
         paragraph(&mut text, &line, &line, width, "  ");
         let each = group.extents(MOST_EXTENTS);
         if !each.is_empty() {
-            paragraph(&mut text, &format!("  {each}"), &format!("  {each}"), width, "  ");
+            text.push_str("  ");
+            paragraph(&mut text, &each, &each, width - 2, "  ");
         }
     }
     text.push('\n');

@@ -289,11 +289,10 @@ fn cost_of_class(cases: &[Measured<'_>], cost: &Cost) -> Option<String> {
     let mut within = 0.0_f64;
     for (case, value) in others {
         let name = &case.protocol;
-        if case.slices.len() < 2 {
+        let Some(ratio) = paired_ratio(&slices(cheapest), &slices(case)) else {
             dearer.extend(times(*value, *least).map(|ratio| format!("{name} {ratio} in this run")));
             continue;
-        }
-        let Some(ratio) = paired_ratio(&slices(cheapest), &slices(case)) else { continue };
+        };
         let apart = (ratio.high - 1.0).max(1.0 - ratio.low);
         if ratio.low > 1.0 {
             dearer.extend(ratio_text(&ratio).map(|text| format!("{name} {text}")));

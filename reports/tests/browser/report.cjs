@@ -137,6 +137,11 @@ const zoom = async (page) => {
   await plot.dblclick();
   const after = await axes();
   expect(after.join() === before.join(), 'double-clicking does not zoom out');
+  await plot.focus();
+  for (const key of ['ArrowRight', 'ArrowRight', '+']) await page.keyboard.press(key);
+  expect((await axes()).join() !== before.join(), 'no zoom by keyboard');
+  await page.keyboard.press('0');
+  expect((await axes()).join() === before.join(), 'no way back by keyboard');
 };
 
 const saved = async (page, button) => {
