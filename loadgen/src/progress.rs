@@ -81,13 +81,14 @@ struct Past {
 }
 
 impl Protocol {
-    /// `ws  9,998 receipts/s  p50 1.06 ms  p99 1.88 ms  missing 0  generator 0.31 cores, 12.0 µs late`
+    /// `ws  9,998/s p50 1.06 ms p99 1.88 ms missing 0 generator 0.31 cores, 12.0 µs late`, receipts a second: what is asked
+    /// first fits a terminal of 80 columns.
     fn words(&self, name: &str) -> String {
         let mut latencies = self.before.latencies.clone();
         latencies.plus(&self.live.latencies);
         let quantile = |of: f64| latencies.quantile_us(of).map_or_else(|| ABSENT.to_owned(), time_us);
         let mut words = format!(
-            "  {name:<12} {:>9} receipts/s  p50 {:>8}  p99 {:>8}  missing {}",
+            "  {name:<12}{:>8}/s p50 {:>7} p99 {:>7} missing {}",
             whole(self.receipts_per_s as u64),
             quantile(0.5),
             quantile(0.99),
@@ -95,10 +96,10 @@ impl Protocol {
         );
         let disconnected = self.before.disconnected + self.live.disconnected;
         if disconnected > 0 {
-            let _ = write!(words, "  disconnected {}", whole(disconnected));
+            let _ = write!(words, " disconnected {}", whole(disconnected));
         }
         if let Some(cores) = self.generator_cores {
-            let _ = write!(words, "  generator {} cores", fixed(cores, 2));
+            let _ = write!(words, " generator {} cores", fixed(cores, 2));
         }
         if let Some(behind_us) = self.live.behind_us {
             let _ = write!(words, ", {} late", time_us(behind_us));
@@ -231,8 +232,10 @@ mod tests {
             generator_cores: Some(0.31),
         };
         let words = protocol.words("ws");
-        assert!(words.contains("9,998 receipts/s") && words.contains("missing 2"), "{words}");
+        assert!(words.contains("9,998/s") && words.contains("missing 2"), "{words}");
         assert!(words.contains("generator 0.31 cores, 12.0 µs late"), "{words}");
+        let cores = words.find("cores").map(|at| words[..at + 5].chars().count());
+        assert!(cores.is_some_and(|width| width < 80), "{words}");
         let figures = |words: &str| words.split("p50").nth(1).map(|rest| rest[..10].to_owned());
         let before = figures(&words);
         protocol.close();
