@@ -309,7 +309,7 @@ fn what_can_not_work_is_told_before_anything_is_measured() {
         "target = ['http://127.0.0.1:1']\nredis = 'redis://127.0.0.1:1'\n",
     )
     .unwrap();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["--base", "nowhere", "--candidate", words(&server)], "neither a program nor a git reference"),
         (&["--base", words(&server)], "--candidate"),
         (&[&both[..], &["--pairs", "6"]].concat(), "6 pairs can't decide"),
@@ -320,6 +320,8 @@ fn what_can_not_work_is_told_before_anything_is_measured() {
         (&[&both[..], &["few.toml"]].concat(), "a whole number from 6 to 500"),
         (&[&both[..], &["target.toml"]].concat(), "--base-cmd"),
         (&[&both[..], &["--base-args", "--log 'warn"]].concat(), "quotation mark"),
+        (&[&both[..], &["--metrics", "rate"]].concat(), "close it with --in-flight"),
+        (&[&both[..], &["--threshold", "p99=20%"]].concat(), "needs 299 publishes a block"),
     ];
     for (arguments, told) in cases {
         let output = gate(folder.path(), arguments).output().unwrap();

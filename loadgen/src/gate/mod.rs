@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod build;
+mod check;
 mod measuring;
 pub mod settings;
 pub mod watch;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use lastmile_reports::gate::decision::{judge, overall};
 use lastmile_reports::gate::schema::SCHEMA;
 use lastmile_reports::gate::{Block, Build, GateCase, GateResult, Judgement, Metric, Outcome, Role, summary};
-use lastmile_reports::statistics::{Look, Looks, smallest_p};
+use lastmile_reports::statistics::{Look, Looks};
 
 use crate::environment::{cores, environment};
 use crate::interrupt::{EXIT_INTERRUPTED, Interrupt};
@@ -23,6 +24,7 @@ use crate::progress::RunWatcher;
 use crate::run::now_rfc3339;
 use crate::stack::StackPlan;
 use budget::Budget;
+pub use check::GateError;
 use measuring::{Measuring, Stop};
 use settings::{GateRules, Mode};
 
@@ -62,67 +64,6 @@ pub struct GateRequest {
     pub reproduce: String,
 }
 
-/// Why a gate can't begin.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum GateError {
-    /// Too few cores for both at once.
-    #[error(
-        "--mode duet needs at least {DUET_CORES} cores for two servers at once, this machine has {cores}; use --mode paired{}",
-        if *cores < 2 { "" } else { ", or --allow-few-cores to see what it says all the same" }
-    )]
-    Cores {
-        /// How many there are.
-        cores: u32,
-    },
-    /// Both get the same publishes, so that neither can be faster.
-    #[error(
-        "--mode duet publishes the same to both at once, and a closed loop would wait for the slower of them; \
-         use --mode paired, or give a rate instead of messages in flight"
-    )]
-    ClosedDuet,
-    /// A scenario that measures someone else's server.
-    #[error(
-        "a gate starts its servers afresh for every block and can't measure a running target; \
-         say how it is started with --base-cmd and --candidate-cmd"
-    )]
-    Target,
-    /// No protocol or no metric.
-    #[error("there is nothing to judge: name protocols with --protocols and metrics with --metrics")]
-    Nothing,
-    /// The test could never tell anything.
-    #[error(
-        "{pairs} pairs can't decide on {metrics} metrics at α = {alpha}: even if all agreed, it would not be sure; \
-         give at least --pairs {needed}, or judge fewer with --metrics or --protocols"
-    )]
-    TooFew {
-        /// Pairs at the first look.
-        pairs: usize,
-        /// Metrics of all cases.
-        metrics: usize,
-        /// The chance of a false alarm.
-        alpha: f64,
-        /// Pairs that would do.
-        needed: usize,
-    },
-    /// Not even the first look fits.
-    #[error(
-        "{pairs} pairs are {blocks} blocks of about {block_s:.1} s, {needed_s:.0} s in all, and --budget is {budget_s:.0} s; \
-         raise it, or give shorter blocks with --duration and --warmup, or fewer --pairs"
-    )]
-    Budget {
-        /// Pairs at the first look.
-        pairs: usize,
-        /// Their blocks.
-        blocks: usize,
-        /// Seconds a block.
-        block_s: f64,
-        /// Seconds in all.
-        needed_s: f64,
-        /// Seconds there are.
-        budget_s: f64,
-    },
-}
-
 /// Shows a gate to whoever watches.
 pub trait GateWatcher: RunWatcher {
     /// A block begins.
@@ -132,58 +73,6 @@ pub trait GateWatcher: RunWatcher {
 }
 
 impl GateRequest {
-    /// Whether it can come to a decision at all, before anything is measured.
-    ///
-    /// # Errors
-    /// [`GateError`] says what to change.
-    pub fn check(&self) -> Result<(), GateError> {
-        if self.rules.mode == Mode::Duet {
-            // Two are the least that have halves.
-            if cores() < if self.rules.allow_few_cores { 2 } else { DUET_CORES } {
-                return Err(GateError::Cores { cores: cores() });
-            }
-            if self.plan.cases.iter().any(|case| case.load.in_flight.is_some()) {
-                return Err(GateError::ClosedDuet);
-            }
-        }
-        let metrics = self.metrics();
-        let looks = Looks::new(&self.rules.pairs, self.rules.alpha);
-        let first = looks.all().first().copied().filter(|_| metrics > 0).ok_or(GateError::Nothing)?;
-        let is_enough = |pairs: usize| smallest_p(pairs) * metrics as f64 <= first.alpha;
-        if !is_enough(first.pairs) {
-            let needed = (first.pairs..200).find(|pairs| is_enough(*pairs)).unwrap_or(200);
-            let alpha = self.rules.alpha;
-            return Err(GateError::TooFew { pairs: first.pairs, metrics, alpha, needed });
-        }
-        let budget = self.budget();
-        let blocks = self.blocks_of(first.pairs);
-        if budget.most_blocks().is_some_and(|most| most < blocks) {
-            return Err(GateError::Budget {
-                pairs: first.pairs,
-                blocks,
-                block_s: budget.block().as_secs_f64(),
-                needed_s: (budget.block() * blocks as u32).as_secs_f64(),
-                budget_s: self.rules.budget.unwrap_or_default().as_secs_f64(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Metrics of all cases that a block can have: a closed loop has no latency, the open one no highest rate.
-    fn metrics(&self) -> usize {
-        let of_case = |case: &Case| {
-            let is_closed = case.load.in_flight.is_some();
-            let possible = |metric: Metric| match metric {
-                Metric::Rate => is_closed,
-                metric if metric.is_latency() => !is_closed,
-                _ => true,
-            };
-            let thresholds = self.rules.thresholds.iter();
-            thresholds.filter(|threshold| threshold.is_required || possible(threshold.metric)).count()
-        };
-        self.plan.cases.iter().map(of_case).sum()
-    }
-
     fn budget(&self) -> Budget {
         let cases = self.plan.cases.len().max(1) as u32;
         Budget::new(self.rules.budget, self.plan.length() / cases)

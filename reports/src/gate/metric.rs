@@ -81,6 +81,16 @@ impl Metric {
         matches!(self, Self::P50 | Self::P99 | Self::P999 | Self::CompleteP99)
     }
 
+    /// The quantile it is, of a block's publishes.
+    pub fn quantile(self) -> Option<f64> {
+        match self {
+            Self::P50 => Some(0.5),
+            Self::P99 | Self::CompleteP99 => Some(0.99),
+            Self::P999 => Some(0.999),
+            Self::Cpu | Self::Memory | Self::Rate => None,
+        }
+    }
+
     /// More of it is better.
     pub fn is_better_when_larger(self) -> bool {
         self == Self::Rate
