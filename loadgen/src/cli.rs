@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::gate::settings::{GateSettings, parse_alpha};
 use crate::redis::RedisUrl;
+use crate::scenario::Source;
 use crate::scenario::capacity::CapacitySettings;
-use crate::scenario::settings::{LoadSettings, RunSettings, ServerSettings};
+use crate::scenario::server::ServerSettings;
+use crate::scenario::settings::{LoadSettings, RunSettings};
 use crate::scenario::values::{parse_path, parse_rate};
 use crate::variant::Variant;
 
@@ -50,13 +52,9 @@ pub enum Command {
 /// Flags of `lastmile run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArguments {
-    /// A scenario file, such as scenarios/quick.toml; flags take the place of what it says
-    #[arg(value_name = "FILE")]
-    pub scenario: Option<PathBuf>,
-
-    /// Measure again what an earlier result.json was made from, with the same seed; flags take the place of its values
-    #[arg(long, value_name = "RESULT", conflicts_with = "scenario")]
-    pub repeat: Option<PathBuf>,
+    /// Where settings come from.
+    #[command(flatten)]
+    pub source: SourceArguments,
 
     /// What is measured.
     #[command(flatten, next_help_heading = "What is measured (lists make every combination)")]
@@ -68,35 +66,19 @@ pub struct RunArguments {
 
     /// What is under test.
     #[command(flatten, next_help_heading = "What is under test")]
-    pub server: ServerSettings,
+    pub server: ServerArguments,
 
-    /// The lastmile-server to start [default: LASTMILE_SERVER_BIN, else beside this program, else on PATH]
-    #[arg(long, value_name = "PATH", conflicts_with = "target")]
-    pub server_bin: Option<PathBuf>,
-
-    /// Folder for result.json and report.html [default: results/ and the time]
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
-
-    /// Print the result as JSON instead of the table
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
-
-    /// Exit with code 3 where the self-checks call the result INVALID
-    #[arg(long, help_heading = "Output")]
-    pub strict: bool,
+    /// What becomes of the result.
+    #[command(flatten, next_help_heading = "Output")]
+    pub output: OutputArguments,
 }
 
 /// Flags of `lastmile capacity`.
 #[derive(Debug, Clone, Args)]
 pub struct CapacityArguments {
-    /// A scenario file, whose rates are of no account; flags take the place of what it says
-    #[arg(value_name = "FILE")]
-    pub scenario: Option<PathBuf>,
-
-    /// Search again as an earlier result.json of a search was made; flags take the place of its values
-    #[arg(long, value_name = "RESULT", conflicts_with = "scenario")]
-    pub repeat: Option<PathBuf>,
+    /// Where settings come from.
+    #[command(flatten)]
+    pub source: SourceArguments,
 
     /// What is looked for.
     #[command(flatten, next_help_heading = "What is looked for")]
@@ -115,19 +97,62 @@ pub struct CapacityArguments {
 
     /// What is under test.
     #[command(flatten, next_help_heading = "What is under test")]
-    pub server: ServerSettings,
+    pub server: ServerArguments,
+
+    /// What becomes of the result.
+    #[command(flatten, next_help_heading = "Output")]
+    pub output: OutputArguments,
+}
+
+/// What flags are laid over.
+#[derive(Debug, Clone, Args)]
+pub struct SourceArguments {
+    /// A scenario file, such as scenarios/quick.toml; flags take the place of what it says
+    #[arg(value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+
+    /// Measure again what an earlier result.json was made from, with the same seed; flags take the place of its values
+    #[arg(long, value_name = "RESULT", conflicts_with = "scenario")]
+    pub repeat: Option<PathBuf>,
+}
+
+impl SourceArguments {
+    /// The one that was given, if any.
+    pub fn given(&self) -> Source {
+        match (&self.scenario, &self.repeat) {
+            (_, Some(result)) => Source::Result(result.clone()),
+            (Some(file), None) => Source::File(file.clone()),
+            (None, None) => Source::Flags,
+        }
+    }
+}
+
+/// What is under test, and which program it is where it is ours.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArguments {
+    /// What a file can say, too.
+    #[command(flatten)]
+    pub settings: ServerSettings,
 
     /// The lastmile-server to start [default: LASTMILE_SERVER_BIN, else beside this program, else on PATH]
-    #[arg(long, value_name = "PATH", conflicts_with = "target")]
-    pub server_bin: Option<PathBuf>,
+    #[arg(long = "server-bin", value_name = "PATH", conflicts_with = "target")]
+    pub program: Option<PathBuf>,
+}
 
+/// What becomes of a result.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArguments {
     /// Folder for result.json and report.html [default: results/ and the time]
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
     /// Print the result as JSON instead of the table
-    #[arg(long, help_heading = "Output")]
+    #[arg(long)]
     pub json: bool,
+
+    /// Exit with code 3 where the self-checks call the result INVALID, or where it was the generator that ended a search
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Flags of `lastmile demo`.

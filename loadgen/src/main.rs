@@ -57,8 +57,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::listen().map_err(|error| anyhow!("can't listen to signals: {error}"))?;
     let finished = run::execute(arguments, command_line(), &interrupt)?;
-    if finished.folder.is_some() || arguments.json {
-        print!("{}", finished.text(arguments.json));
+    if finished.folder.is_some() || arguments.output.json {
+        print!("{}", finished.text(arguments.output.json));
     }
     if let Some(failure) = &finished.failure {
         eprintln!("lastmile: {failure}");
@@ -68,7 +68,7 @@ fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         eprintln!("lastmile: interrupted; what was measured until then was kept");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
-    if arguments.strict && finished.is_invalid() {
+    if arguments.output.strict && finished.is_invalid() {
         eprintln!("lastmile: the result is INVALID, and --strict was asked for: {}", finished.objections());
         return Ok(ExitCode::from(EXIT_INVALID));
     }
@@ -78,7 +78,7 @@ fn measure(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
 fn find_capacity(arguments: &CapacityArguments) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::listen().map_err(|error| anyhow!("can't listen to signals: {error}"))?;
     let finished = capacity::execute(arguments, command_line(), &interrupt)?;
-    print!("{}", finished.text(arguments.json));
+    print!("{}", finished.text(arguments.output.json));
     if let Some(failure) = &finished.failure {
         eprintln!("lastmile: {failure}");
         return Ok(ExitCode::from(if failure.is_breakdown() { EXIT_BREAKDOWN } else { EXIT_USAGE }));
@@ -86,6 +86,10 @@ fn find_capacity(arguments: &CapacityArguments) -> anyhow::Result<ExitCode> {
     if interrupt.is_asked() {
         eprintln!("lastmile: interrupted; what was found until then was kept");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+    if let (true, Some(objection)) = (arguments.output.strict, finished.objection()) {
+        eprintln!("lastmile: the answer is not the server's, and --strict was asked for: {objection}");
+        return Ok(ExitCode::from(EXIT_INVALID));
     }
     Ok(ExitCode::SUCCESS)
 }

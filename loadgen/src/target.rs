@@ -191,6 +191,29 @@ impl Target {
         if is_served { Ok(()) } else { Err(TargetError::NotServed { variant, form }) }
     }
 
+    /// Of protocols that it may serve by the form of its addresses, those that it does not, with the reason. What is behind
+    /// `https://` shows only when it is asked: HTTPS takes TCP connections, and WebTransport answers over QUIC.
+    pub fn missing(&self, protocols: &[Variant], channel: &Channel) -> Vec<(Vec<Variant>, String)> {
+        let of = |is_it: &dyn Fn(Carrier) -> bool| -> Vec<Variant> {
+            protocols.iter().copied().filter(|variant| is_it(variant.carrier())).collect()
+        };
+        let mut missing = Vec::new();
+        let secure = of(&|carrier| matches!(carrier, Carrier::WebSocket(Tls::On) | Carrier::Sse(Tls::On, _)));
+        if !secure.is_empty() && self.https.is_none() {
+            missing.push((secure, "the target takes no TCP connections at its https:// address".to_owned()));
+        }
+        let webtransport = of(&|carrier| matches!(carrier, Carrier::WebTransport(_)));
+        // One subscriber tells of all deliveries. Where there is no other reason for the address to have been given, it is
+        // told as an error later.
+        if let (Some(&first), Some(server), Some(_)) = (webtransport.first(), &self.webtransport, &self.https)
+            && let Err(error) = self.probe(first, channel)
+        {
+            let why = format!("the target serves no WebTransport at https://{} ({error})", server.authority);
+            missing.push((webtransport, why));
+        }
+        missing
+    }
+
     /// Attaches one subscriber and takes leave: whether a run could begin.
     ///
     /// # Errors

@@ -30,8 +30,9 @@ pub struct Timetable {
     sent: Option<AtomicU64>,
 }
 
-/// Messages whose times a closed loop remembers: far more than can be under way, and a power of two.
-const RING: usize = 1 << 17;
+/// Messages whose times a closed loop remembers: far more than can be under way
+/// ([`MOST_IN_FLIGHT`](crate::in_flight::MOST_IN_FLIGHT)), and a power of two.
+const RING: usize = 1 << 14;
 
 impl Timetable {
     /// The table of a slice that has not begun.

@@ -5,6 +5,7 @@ mod support;
 use std::thread;
 
 use lastmile_reports::schema::Accounting;
+use rustls::SupportedProtocolVersion;
 use support::stub::{Action, Stub};
 use support::{case, measure};
 
@@ -33,26 +34,33 @@ fn script(number: usize) -> Action {
 
 #[test]
 fn every_loss_duplicate_reordering_and_damage_is_counted_on_every_protocol() {
+    const BOTH: &[&SupportedProtocolVersion] = rustls::ALL_VERSIONS;
+    const OLD: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
     thread::scope(|scope| {
-        for (protocol, goodbye) in [
-            ("ws", "the server closed the connection with code 1013: too slow"),
-            ("sse", "the server ended the stream"),
-            ("wss", "the server closed the connection with code 1013: too slow"),
-            ("sse-tls", "the server ended the stream"),
-            ("redis", "the server closed the connection without a word"),
-            ("tcp", "the server closed the connection without a word"),
-            ("wt-stream", "the server closed the connection with code 1013: too slow"),
-            ("wt-streams", "the server closed the connection with code 1013: too slow"),
-            ("wt-datagram", "the server closed the connection with code 1013: too slow"),
+        for (protocol, versions, goodbye) in [
+            ("ws", BOTH, "the server closed the connection with code 1013: too slow"),
+            ("sse", BOTH, "the server ended the stream"),
+            ("wss", BOTH, "the server closed the connection with code 1013: too slow"),
+            ("sse-tls", BOTH, "the server ended the stream"),
+            ("wss", OLD, "the server closed the connection with code 1013: too slow"),
+            ("sse-tls", OLD, "the server ended the stream"),
+            ("sse+h2", BOTH, "the server ended the stream"),
+            ("sse-tls+h2", BOTH, "the server ended the stream"),
+            ("sse-tls+h2", OLD, "the server ended the stream"),
+            ("redis", BOTH, "the server closed the connection without a word"),
+            ("tcp", BOTH, "the server closed the connection without a word"),
+            ("wt-stream", BOTH, "the server closed the connection with code 1013: too slow"),
+            ("wt-streams", BOTH, "the server closed the connection with code 1013: too slow"),
+            ("wt-datagram", BOTH, "the server closed the connection with code 1013: too slow"),
         ] {
-            scope.spawn(move || counted_exactly(protocol, goodbye));
+            scope.spawn(move || counted_exactly(protocol, versions, goodbye));
         }
     });
 }
 
-fn counted_exactly(protocol: &str, goodbye: &str) {
+fn counted_exactly(protocol: &str, versions: &[&'static SupportedProtocolVersion], goodbye: &str) {
     // A stub of its own: the script counts from the first message.
-    let stub = Stub::start(script);
+    let stub = Stub::start_with(script, versions);
     let flags = "--connections 5 --rate 200 --warmup 200ms --duration 1s --protocols";
     let flags: Vec<&str> = flags.split(' ').chain([protocol]).collect();
     let result = measure(&stub, &flags);
@@ -83,16 +91,17 @@ fn counted_exactly(protocol: &str, goodbye: &str) {
 fn without_faults_everything_is_delivered_by_all_protocols_of_one_run() {
     let stub = Stub::start(|_| Action::Deliver);
     let flags = "--connections 20 --rate 100 --warmup 100ms --duration 500ms --threads 3 --arrivals poisson \
-                 --slices 2 --protocols ws,sse,wss,sse-tls,wt-stream,wt-streams,wt-datagram,redis,tcp";
+                 --slices 2 --protocols ws,sse,wss,sse-tls,sse+h2,wt-stream,wt-streams,wt-datagram,redis,tcp";
     let flags: Vec<&str> = flags.split(' ').filter(|word| !word.is_empty()).collect();
     let result = measure(&stub, &flags);
     let names: Vec<&str> = result.cases.iter().map(|case| case.protocol.as_str()).collect();
-    let all = ["ws", "sse", "wss", "sse-tls", "wt-stream", "wt-streams", "wt-datagram", "redis", "tcp"];
+    let all =
+        ["ws", "sse", "wss", "sse-tls", "sse+h2", "wt-stream", "wt-streams", "wt-datagram", "redis", "tcp"];
     assert_eq!(names, all, "shown as asked for, however they were measured");
     let mut orders: Vec<u32> =
         result.cases.iter().flat_map(|case| &case.slices).map(|slice| slice.order).collect();
     orders.sort_unstable();
-    assert_eq!(orders, (0..18).collect::<Vec<u32>>(), "every slice has a place of its own");
+    assert_eq!(orders, (0..20).collect::<Vec<u32>>(), "every slice has a place of its own");
     for case in &result.cases {
         let Accounting { expected, delivered, lost, duplicated, corrupt, .. } = case.accounting;
         assert_eq!(expected, case.published * 20, "{}", case.protocol);

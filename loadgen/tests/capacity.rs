@@ -60,6 +60,61 @@ fn the_knee_is_found_confirmed_and_written_with_all_that_led_there() {
 }
 
 #[test]
+fn what_the_generator_can_not_publish_is_no_limit_of_the_server() {
+    // Redis takes twenty a second, of messages so large that few of them wait on the way there: a publisher that wants to
+    // send more is held up. The server itself delivers whatever comes.
+    let stub = Stub::start(|_| Action::Deliver);
+    stub.slow_redis(Duration::from_millis(50));
+    let folder = tempfile::tempdir().unwrap();
+    let flags = "--objective lost=0 --from 4 --to 4000 --tolerance 100% --payload 1048576 --strict";
+    let output = capacity(&stub, folder.path(), flags).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("the generator ended the search of ws"), "{stderr}");
+    let result = result_of(&output);
+    let [search] = &result.capacity[..] else { panic!("{:?}", result.capacity) };
+    assert!(search.is_generator_limit && !search.is_bounded, "{search:?}");
+    // What could be judged was kept, and what could not is neither kept nor broken.
+    assert!(search.rate.is_some_and(|rate| (4.0..=64.0).contains(&rate)), "{search:?}");
+    assert!(search.steps.iter().all(|step| step.kept == step.refused.is_empty()), "{search:?}");
+    let refused: Vec<&String> = search.steps.iter().flat_map(|step| &step.refused).collect();
+    assert!(refused.iter().any(|why| why.starts_with("achieved rate: ")), "{refused:?}");
+    let shown = lastmile(&["show"]).arg(folder.path().join("result.json")).output().unwrap();
+    let words: Vec<String> = text(&shown.stdout).split_whitespace().map(str::to_owned).collect();
+    assert!(words.join(" ").contains("the generator, not the server"), "{words:?}");
+}
+
+#[test]
+fn what_is_not_delivered_as_promised_is_not_kept_whatever_the_objective_says() {
+    let stub = Stub::start(|number| if number % 10 == 9 { Action::Twice } else { Action::Deliver });
+    let folder = tempfile::tempdir().unwrap();
+    let flags = "--objective p50<10s --from 40 --to 40 --confirm 0";
+    let output = capacity(&stub, folder.path(), flags).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let result = result_of(&output);
+    assert_eq!((result.capacity[0].rate, result.capacity[0].is_generator_limit), (None, false));
+    assert!(result.capacity[0].steps.iter().all(|step| !step.kept && step.refused.is_empty()));
+    assert_eq!(result.verdict.as_deref(), Some("INVALID"), "that of the case shown: {:?}", result.objections);
+}
+
+#[test]
+fn floors_are_searched_when_they_are_named() {
+    let stub = Stub::start(|_| Action::Deliver);
+    let searched = |flags: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = lastmile(&["capacity", "--json", "--connections", "2", "--warmup", "0s"]);
+        command.args(["--duration", "100ms", "--objective", "max<10s", "--from", "50", "--to", "50"]);
+        command.args(["--confirm", "0", "--out"]).arg(folder.path());
+        let output = command.args(stub.flags()).args(flags).output().unwrap();
+        let result = result_of(&output);
+        let names: Vec<String> = result.capacity.into_iter().map(|search| search.protocol).collect();
+        names.join(" ")
+    };
+    assert_eq!(searched(&[]), "ws sse wss sse-tls wt-stream wt-streams wt-datagram");
+    assert_eq!(searched(&["--protocols", "tcp,redis"]), "tcp redis");
+}
+
+#[test]
 fn an_interrupt_keeps_what_was_found() {
     let stub = slow();
     let folder = tempfile::tempdir().unwrap();

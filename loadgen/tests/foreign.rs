@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lastmile_reports::schema::RunResult;
@@ -110,6 +111,44 @@ fn a_running_server_is_described_by_paths_and_where_identifiers_are() {
     );
     fs::write(&description, "title = 'x'\npublish.redis = 'a'\npaths.web = '/x'\n").unwrap();
     refused(&["--target", target], &["stub.toml:3:7: unknown key \"web\""]);
+}
+
+/// What was measured of these addresses, where nobody said what, and what was said of it.
+fn measured_by_default(stub: &Stub, addresses: &[SocketAddr]) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = lastmile(&["run", "--json", "--warmup", "0s", "--duration", "200ms", "--rate", "50"]);
+    command.args(["--connections", "2", "--redis", &format!("redis://{}", stub.redis)]);
+    for address in addresses {
+        command.args(["--target", &format!("https://{address}")]);
+    }
+    let output = command.arg("--out").arg(folder.path()).output().unwrap();
+    let result = result_of(&output);
+    let names: Vec<&str> = result.cases.iter().map(|case| case.protocol.as_str()).collect();
+    let told = result.conditions.iter().filter(|(name, _)| name == "left out");
+    let stderr = text(&output.stderr);
+    for (_, left_out) in told {
+        assert!(stderr.contains(left_out), "{left_out:?} is not in: {stderr}");
+    }
+    (names.join(" "), stderr)
+}
+
+#[test]
+fn an_https_target_is_measured_by_everything_it_serves_there() {
+    let stub = Stub::start(|_| Action::Deliver);
+    let (both, stderr) = measured_by_default(&stub, &[stub.https, stub.webtransport]);
+    assert_eq!((both.as_str(), &*stderr), ("wss sse-tls wt-stream wt-streams wt-datagram redis", ""));
+    let (https, stderr) = measured_by_default(&stub, &[stub.https]);
+    assert_eq!(https, "wss sse-tls redis");
+    assert!(
+        stderr.contains("left out wt-stream, wt-streams, wt-datagram: ") && stderr.contains("UDP"),
+        "{stderr}"
+    );
+    let (webtransport, stderr) = measured_by_default(&stub, &[stub.webtransport]);
+    assert_eq!(webtransport, "wt-stream wt-streams wt-datagram redis");
+    assert!(stderr.contains("left out wss, sse-tls: ") && stderr.contains("TCP"), "{stderr}");
+    // Who names a protocol wants it, and is told why it can't be had.
+    let (redis, https) = (format!("redis://{}", stub.redis), format!("https://{}", stub.webtransport));
+    refused(&["--redis", &redis, "--target", &https, "--protocols", "wss"], &["wss needs a target", "TCP"]);
 }
 
 #[test]

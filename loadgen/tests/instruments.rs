@@ -43,10 +43,11 @@ fn the_kernel_stamps_what_every_protocol_receives() {
     let stub = Stub::start(|_| Action::Deliver);
     // The kernel begins to stamp a moment after the first socket has asked for it: the warm-up covers that.
     let flags = "--timestamps kernel --connections 5 --rate 50 --warmup 500ms --duration 1s";
-    let protocols = "--protocols ws,sse,wt-stream,wt-streams,wt-datagram";
-    let flags: Vec<&str> = flags.split(' ').chain(protocols.split(' ')).collect();
-    let result = measure(&stub, &flags);
+    let with = |protocols| flags.split(' ').chain(["--protocols", protocols]).collect::<Vec<_>>();
+    let result = measure(&stub, &with("ws,sse,wss,sse-tls,wt-stream,wt-streams,wt-datagram"));
     assert_stamped(&result);
+    let old = Stub::start_with(|_| Action::Deliver, &[&rustls::version::TLS12]);
+    assert_stamped(&measure(&old, &with("wss,sse-tls")));
     // Without the server's part, what it does is one leg with the way there and back.
     assert!(result.cases.iter().all(|case| case.stages.is_empty()));
 }

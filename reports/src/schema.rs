@@ -389,12 +389,16 @@ pub struct Capacity {
     /// The search ended at its upper bound: the true capacity is higher.
     #[serde(default)]
     pub is_bounded: bool,
+    /// What ended the search is the generator or the machine: the rates above were refused, their runs INVALID, and what
+    /// the server could do there is not known.
+    #[serde(default)]
+    pub is_generator_limit: bool,
     /// Every rate tried, in the order tried.
     pub steps: Vec<CapacityStep>,
 }
 
 /// One rate tried.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CapacityStep {
     /// Planned messages a second.
     pub rate: f64,
@@ -409,4 +413,8 @@ pub struct CapacityStep {
     /// A confirmation run of a rate that had kept it before.
     #[serde(default)]
     pub is_confirmation: bool,
+    /// Why the run says nothing of the server, by its own checks: then it counts neither as kept nor as broken, and `kept`
+    /// is false. Nothing for runs that could be judged.
+    #[serde(default)]
+    pub refused: Vec<String>,
 }

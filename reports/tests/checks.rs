@@ -2,8 +2,8 @@
 
 mod sample;
 
-use lastmile_reports::checks::{Outcome, Verdict, judge, stamp, verdict};
-use lastmile_reports::schema::{CaseResult, Health, LatencySummary, RunResult, ThreadUse};
+use lastmile_reports::checks::{Faults, Outcome, Verdict, faults, judge, stamp, verdict};
+use lastmile_reports::schema::{Accounting, CaseResult, Health, LatencySummary, RunResult, ThreadUse};
 
 /// A result whose only case has nothing to object to: 4,000 publishes, p99 at 1 ms, everything watched.
 fn sound() -> RunResult {
@@ -167,7 +167,93 @@ fn slip_and_rate_are_held_to_the_schedule() {
     invalid(&slip(101.0), "p99 of the slip is 101 µs");
     let rate = |share: f64| after("achieved rate", |case| case.achieved_rate = Some(share * case.rate));
     assert_eq!(rate(0.99), Outcome::Holds);
-    invalid(&rate(0.98), "messages/s were published");
+    invalid(&rate(0.9899), "99 of 100 messages/s were published");
+}
+
+#[test]
+fn what_is_achieved_is_what_the_schedule_had_for_the_window() {
+    let window = |duration_s: f64, planned: &[u64], published: u64| {
+        after("achieved rate", |case| {
+            (case.rate, case.duration_s) = (5.0, duration_s);
+            case.achieved_rate = Some(published as f64 / duration_s);
+            case.timeline.truncate(planned.len());
+            for (point, planned) in case.timeline.iter_mut().zip(planned) {
+                point.planned = Some(*planned);
+            }
+        })
+    };
+    // 1.3 s have six messages of a rate of 5, which makes 4.6 a second: all of them, and one less.
+    assert_eq!(window(1.3, &[4, 2], 6), Outcome::Holds);
+    invalid(&window(1.3, &[4, 2], 5), "3.8 of 5 messages/s");
+    // Poisson arrivals may be many fewer or more than the rate says, and all of them are to be published.
+    assert_eq!(window(2.0, &[3, 4], 7), Outcome::Holds);
+    invalid(&window(2.0, &[8, 6], 13), "6.5 of 5 messages/s");
+}
+
+#[test]
+fn a_result_that_does_not_tell_what_was_planned_is_allowed_the_one_message_at_its_edges() {
+    let window = |rate: f64, duration_s: f64, published: u64| {
+        after("achieved rate", |case| {
+            (case.rate, case.duration_s) = (rate, duration_s);
+            case.achieved_rate = Some(published as f64 / duration_s);
+            case.timeline.clear();
+        })
+    };
+    // One of ten is more than a hundredth, and is allowed; two are not.
+    assert_eq!(window(10.0, 1.0, 9), Outcome::Holds);
+    invalid(&window(10.0, 1.0, 8), "8 of 10 messages/s");
+    // Of a thousand a hundredth is ten, and the one at the edge is not allowed beside them.
+    assert_eq!(window(100.0, 10.0, 990), Outcome::Holds);
+    invalid(&window(100.0, 10.0, 989), "98.9 of 100 messages/s");
+}
+
+#[test]
+fn what_a_protocol_promises_is_held_against_its_books() {
+    const NAME: &str = "accounting";
+    let of = |protocol: &str, change: fn(&mut Accounting)| {
+        after(NAME, |case| {
+            protocol.clone_into(&mut case.protocol);
+            change(&mut case.accounting);
+        })
+    };
+    let lose = |books: &mut Accounting| {
+        books.lost += 1;
+        books.delivered -= 1;
+    };
+    for protocol in ["ws", "sse-tls+h2", "wt-stream", "wt-stream+batch5", "tcp", "redis"] {
+        invalid(&of(protocol, |books| books.reordered = 1), "1 reordered");
+    }
+    // A stream for each message: they may overtake each other, and that is all they may.
+    for protocol in ["wt-streams", "wt-streams+msgpack"] {
+        assert_eq!(of(protocol, |books| books.reordered = 1_000), Outcome::Holds);
+        invalid(&of(protocol, lose), "1 lost");
+        invalid(&of(protocol, |books| books.duplicated = 1), "1 duplicated");
+        invalid(&of(protocol, |books| books.corrupt = 1), "1 corrupt");
+    }
+    // Datagrams promise nothing but that what comes is what was sent.
+    let everything = |books: &mut Accounting| {
+        (books.lost, books.duplicated, books.reordered) = (1, 1, 1);
+        books.delivered -= 1;
+    };
+    assert_eq!(of("wt-datagram", everything), Outcome::Holds);
+    invalid(&of("wt-datagram", |books| books.corrupt = 1), "1 corrupt");
+    invalid(&of("wt-datagram", |books| books.lost += 1), "the books don't balance");
+}
+
+#[test]
+fn faults_are_told_apart_by_whose_they_are() {
+    let mut result = sound();
+    let case = &mut result.cases[0];
+    assert_eq!(faults(case), Faults::default());
+    health(case).steal_share = Some(0.5);
+    assert_eq!(faults(case), Faults::default(), "what only makes it SUSPECT is none");
+    case.accounting.duplicated = 2;
+    health(case).threads[0].cpu_share = 0.9;
+    case.achieved_rate = Some(50.0);
+    let Faults { of_the_server, of_the_generator } = faults(case);
+    assert!(of_the_server.len() == 1 && of_the_server[0].starts_with("accounting: 2 duplicated"));
+    let [rate, headroom] = &of_the_generator[..] else { panic!("{of_the_generator:?}") };
+    assert!(rate.starts_with("achieved rate: 50 of 100") && headroom.starts_with("generator headroom: "));
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod search;
 
 use std::time::Duration;
 
+use lastmile_reports::checks::{self, Faults};
 use lastmile_reports::schema::{Capacity, CapacityStep, CaseResult, RunResult};
 
 use crate::interrupt::Interrupt;
@@ -12,7 +13,7 @@ use crate::plan::{Case, Load, Plan, Slice};
 use crate::progress::RunWatcher;
 use crate::run::{RunError, RunOutcome, RunRequest, run};
 use objective::Objective;
-use search::{Bounds, Search, Trial};
+use search::{Bounds, Found, Search, Trial, Verdict};
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +31,36 @@ pub struct Step<'a> {
     pub trial: Trial,
     /// What was measured.
     pub case: &'a CaseResult,
-    /// What it fell short of; nothing where it kept the objective.
-    pub shortfalls: &'a [String],
+    /// How it counts.
+    pub verdict: Verdict,
+    /// What it fell short of, or why it was refused; nothing where it kept the objective.
+    pub reasons: &'a [String],
+}
+
+/// How a run counts, and why. What makes it INVALID by the generator's or the machine's doing refuses it, whatever else it
+/// shows: a server that fell behind a generator that got no processor time has not failed. What it did not deliver as its
+/// protocol promises is the server's, and breaks every objective.
+fn judge(objective: &Objective, case: &CaseResult) -> (Verdict, Vec<String>) {
+    let Faults { of_the_server, of_the_generator } = checks::faults(case);
+    if !of_the_generator.is_empty() {
+        return (Verdict::Refused, of_the_generator);
+    }
+    let mut shortfalls = objective.shortfalls(case);
+    if shortfalls.is_empty() {
+        shortfalls = of_the_server;
+    }
+    (if shortfalls.is_empty() { Verdict::Kept } else { Verdict::Broken }, shortfalls)
+}
+
+/// The rate that a search stays below, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    /// In messages a second.
+    pub rate: f64,
+    /// How it counts.
+    pub verdict: Verdict,
+    /// What it fell short of, or why it was refused.
+    pub why: String,
 }
 
 /// Shows a search to whoever watches.
@@ -47,8 +76,8 @@ pub trait CapacityWatcher {
 pub struct CapacityOutcome {
     /// Everything found; its cases are measurements at the rates found, the last of each.
     pub result: Option<RunResult>,
-    /// Of each search, the lowest rate that failed and what it fell short of.
-    pub limits: Vec<Option<(f64, String)>>,
+    /// What ended each search.
+    pub limits: Vec<Option<Limit>>,
     /// Why it ended before its end.
     pub failure: Option<RunError>,
 }
@@ -91,6 +120,8 @@ pub fn search(
     }
     if let Some(result) = &mut outcome.result {
         result.interrupted |= interrupt.is_asked();
+        // The verdict of the first run stands in it, which is not that of the cases shown.
+        checks::stamp(result);
     }
     outcome
 }
@@ -116,7 +147,7 @@ struct Hunt<'a> {
     capacity: Capacity,
     /// The last measurement of every rate.
     cases: Vec<CaseResult>,
-    limit: Option<(f64, String)>,
+    limit: Option<Limit>,
 }
 
 impl<'a> Hunt<'a> {
@@ -127,27 +158,28 @@ impl<'a> Hunt<'a> {
             objective: wanted.objective.to_string(),
             rate: None,
             is_bounded: false,
+            is_generator_limit: false,
             steps: Vec::new(),
         };
         Self { wanted, search: Search::new(wanted.bounds), capacity, cases: Vec::new(), limit: None }
     }
 
     fn take(&mut self, trial: Trial, case: CaseResult, watcher: &dyn CapacityWatcher) {
-        let shortfalls = self.wanted.objective.shortfalls(&case);
-        let is_kept = shortfalls.is_empty();
+        let (verdict, reasons) = judge(&self.wanted.objective, &case);
         self.capacity.steps.push(CapacityStep {
             rate: trial.rate,
             achieved_rate: case.achieved_rate.unwrap_or_default(),
             latency_us: case.latency_us,
             lost: case.accounting.lost,
-            kept: is_kept,
+            kept: verdict == Verdict::Kept,
             is_confirmation: trial.is_confirmation,
+            refused: if verdict == Verdict::Refused { reasons.clone() } else { Vec::new() },
         });
-        if !is_kept && self.limit.as_ref().is_none_or(|(rate, _)| trial.rate <= *rate) {
-            self.limit = Some((trial.rate, shortfalls.join(", ")));
+        watcher.ended(&Step { trial, case: &case, verdict, reasons: &reasons });
+        self.search.tell(trial, verdict);
+        if verdict != Verdict::Kept && self.search.limit() == Some(trial.rate) {
+            self.limit = Some(Limit { rate: trial.rate, verdict, why: reasons.join(", ") });
         }
-        watcher.ended(&Step { trial, case: &case, shortfalls: &shortfalls });
-        self.search.tell(trial, is_kept);
         self.cases.retain(|other| (other.rate - case.rate).abs() > f64::EPSILON * case.rate);
         self.cases.push(case);
     }
@@ -170,7 +202,8 @@ impl CapacityOutcome {
             let shown = hunt.cases.into_iter().find(|case| (case.rate - rate).abs() <= f64::EPSILON * rate);
             result.cases.extend(shown);
         }
-        result.capacity.push(Capacity { rate: found.rate, is_bounded: found.is_bounded, ..hunt.capacity });
+        let Found { rate, is_bounded, is_generator_limit } = found;
+        result.capacity.push(Capacity { rate, is_bounded, is_generator_limit, ..hunt.capacity });
         self.limits.push(hunt.limit);
     }
 }

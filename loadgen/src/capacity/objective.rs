@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use lastmile_reports::checks;
 use lastmile_reports::schema::CaseResult;
 use lastmile_reports::statistics::samples_to_resolve;
 
@@ -144,14 +145,6 @@ const COMPARISONS: [(&str, Comparison); 5] = [
     ("=", Comparison::Equal),
 ];
 
-/// What a rate has to achieve where the objective says nothing of it: without that, a rate would be called kept that
-/// was never published.
-const ACHIEVED: Term = Term {
-    quantity: Quantity::Achieved,
-    comparison: Comparison::AtLeast,
-    limit: Limit { number: 99.0, unit: Unit::Percent },
-};
-
 impl Quantity {
     fn name(self) -> &'static str {
         NAMES.into_iter().find(|(_, quantity)| *quantity == self).map_or("", |(name, _)| name)
@@ -253,18 +246,13 @@ fn parse_term(text: &str) -> Result<Term, ObjectiveError> {
 impl Objective {
     /// What a case falls short of, in words; nothing where it keeps the objective.
     pub fn shortfalls(&self, case: &CaseResult) -> Vec<String> {
-        self.all_terms().filter_map(|term| term.shortfall(case)).collect()
+        self.terms.iter().filter_map(|term| term.shortfall(case)).collect()
     }
 
     /// How many messages a window must have for every quantile of the objective to be resolved.
     pub fn messages_wanted(&self) -> u64 {
         let quantiles = self.terms.iter().filter_map(|term| term.quantity.quantile());
         quantiles.map(samples_to_resolve).max().unwrap_or(1)
-    }
-
-    fn all_terms(&self) -> impl Iterator<Item = Term> {
-        let says_achieved = self.terms.iter().any(|term| term.quantity == Quantity::Achieved);
-        self.terms.iter().copied().chain((!says_achieved).then_some(ACHIEVED))
     }
 }
 
@@ -283,7 +271,9 @@ impl Term {
                 Unit::Percent => Some(100.0 * case.accounting.lost as f64 / case.accounting.expected as f64),
                 _ => Some(case.accounting.lost as f64),
             },
-            Quantity::Achieved => case.achieved_rate.map(|achieved| 100.0 * achieved / planned_rate(case)),
+            Quantity::Achieved => {
+                case.achieved_rate.map(|achieved| 100.0 * achieved / checks::planned_rate(case))
+            }
         };
         let Some(value) = value else { return Some(format!("{name} could not be told")) };
         let limit = self.limit.number * self.limit.unit.scale();
@@ -300,16 +290,6 @@ impl Term {
             Unit::Count => format!("{name} is {value}"),
             _ => format!("{name} is {:.2} ms", value / 1e3),
         })
-    }
-}
-
-/// What was planned for the window, a second. A short window holds no whole number of gaps: the rate as it was asked
-/// for would call what was published too little.
-fn planned_rate(case: &CaseResult) -> f64 {
-    let planned = case.timeline.iter().map(|point| point.planned).sum::<Option<u64>>();
-    match planned.filter(|planned| *planned > 0 && case.duration_s > 0.0) {
-        Some(planned) => planned as f64 / case.duration_s,
-        None => case.rate,
     }
 }
 
@@ -395,13 +375,13 @@ mod tests {
         assert_eq!(told(r#"{"latency_us":{}}"#), "p99 could not be told");
         let both = r#"{"latency_us":{"p99":9000},"accounting":{"lost":3}}"#;
         assert_eq!(told(both), "p99 is 9.00 ms; lost is 3");
-        // Unsaid, but a rate that was never published is not kept.
-        assert_eq!(told(r#"{"latency_us":{"p99":1},"achieved_rate":98}"#), "achieved is 98.00 %");
+        let strict: Objective = "achieved>=99.9%".parse().unwrap();
+        assert_eq!(strict.shortfalls(&case(r#"{"achieved_rate":99.5}"#)), ["achieved is 99.50 %"]);
         // 6 messages in 1.3 s are all that a rate of 5 has there.
         let short = r#"{"rate":5,"duration_s":1.3,"achieved_rate":4.615,"latency_us":{"p99":1},
             "timeline":[{"second":0,"planned":4,"published":4,"delivered":4,"p50_us":1,"p99_us":1,"max_us":1},
                         {"second":1,"planned":2,"published":2,"delivered":2,"p50_us":1,"p99_us":1,"max_us":1}]}"#;
-        assert_eq!(told(short), "");
+        assert!(strict.shortfalls(&case(short)).is_empty());
         let lax: Objective = "lost<1%,achieved>50%".parse().unwrap();
         assert!(lax.shortfalls(&case(r#"{"accounting":{"lost":9},"achieved_rate":51}"#)).is_empty());
         assert_eq!(lax.shortfalls(&case(r#"{"accounting":{"lost":10}}"#)), ["lost is 1.00 %"]);

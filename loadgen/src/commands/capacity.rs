@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lastmile_reports::schema::{Capacity, RunResult};
-use lastmile_reports::{store, terminal};
+use lastmile_reports::{checks, store, terminal};
 
-use crate::capacity::search::Trial;
-use crate::capacity::{CapacityOutcome, CapacityWatcher, Step, search};
+use crate::capacity::search::{Trial, Verdict};
+use crate::capacity::{CapacityOutcome, CapacityWatcher, Limit, Step, search};
 use crate::cli::CapacityArguments;
-use crate::commands::prepare::{Prepared, SetupError, prepare};
+use crate::commands::prepare::{Prepared, SetupError, prepare, tell_left_out};
 use crate::commands::run::{default_folder, write};
 use crate::commands::terminal_options;
 use crate::interrupt::Interrupt;
@@ -22,7 +22,7 @@ use crate::progress::{Line, RunWatcher, Silent};
 use crate::run::{RunError, RunRequest};
 use crate::scenario::capacity::CapacitySettings;
 use crate::scenario::settings::{LoadSettings, check_highest_rate};
-use crate::scenario::{Pace, Problem, Scenario, ScenarioError, Source};
+use crate::scenario::{Pace, Problem, Scenario, ScenarioError};
 use crate::schedule::Arrivals;
 
 /// What a search left behind.
@@ -39,6 +39,19 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// Why the answer is none of the server's, for `--strict`: what ended a search is the generator, or the measurements at
+    /// the rates found are INVALID. `None` where there is nothing to object to.
+    pub fn objection(&self) -> Option<String> {
+        let result = self.result.as_ref()?;
+        let refused = result.capacity.iter().filter(|search| search.is_generator_limit);
+        let refused: Vec<&str> = refused.map(|search| search.protocol.as_str()).collect();
+        if !refused.is_empty() {
+            return Some(format!("the generator ended the search of {}", refused.join(", ")));
+        }
+        let is_invalid = checks::verdict(result, &checks::judge(result)) == checks::Verdict::Invalid;
+        is_invalid.then(|| result.objections.join("; "))
+    }
+
     /// What to print: the table, what was found and where the report is, or the result itself.
     pub fn text(&self, as_json: bool) -> String {
         let Some(result) = &self.result else { return String::new() };
@@ -75,9 +88,10 @@ pub fn execute(
         check_highest_rate(matrix, wanted.bounds.to).map_err(ScenarioError::from)?;
         matrix.pace = Pace::Open { rates: vec![wanted.bounds.from], arrivals };
     }
-    let Prepared { plan, stack, conditions } = prepare(&scenario, arguments.server_bin.as_deref())?;
-    let folder = arguments.out.clone().unwrap_or_else(|| default_folder("capacity-"));
+    let Prepared { plan, stack, conditions } = prepare(&mut scenario, arguments.server.program.as_deref())?;
+    let folder = arguments.output.out.clone().unwrap_or_else(|| default_folder("capacity-"));
     prepare_output(&folder)?;
+    tell_left_out(&conditions);
     let request = RunRequest { command, conditions, stack, scenario: scenario.to_json() };
     let watcher: &dyn CapacityWatcher = if io::stderr().is_terminal() { &Shown } else { &Unseen };
     let CapacityOutcome { result, limits, failure } = search(&plan, &wanted, &request, interrupt, watcher);
@@ -104,46 +118,55 @@ fn scenario(arguments: &CapacityArguments) -> Result<Scenario, ScenarioError> {
             "the rate is what a search finds; say with --from and --to where it is looked for".to_owned();
         return Err(Problem { key: "rate", text }.into());
     }
-    let source = Source::given(arguments.scenario.as_deref(), arguments.repeat.as_deref());
+    let source = arguments.source.given();
     // Many short runs: a search takes some ten of them for each protocol.
     let defaults = LoadSettings {
         duration: Some(Duration::from_secs(3)),
         warmup: Some(Duration::from_secs(1)),
         ..LoadSettings::default()
     };
-    let (load, run, server) = (&arguments.load, &arguments.run, &arguments.server);
+    let (load, run, server) = (&arguments.load, &arguments.run, &arguments.server.settings);
     let mut scenario = Scenario::load_above(&defaults, &source, load, run, server)?;
     scenario.capacity = arguments.capacity.clone().over(&scenario.capacity);
+    // A floor is no server whose limit one would want to know, and a search of it takes as long as any.
+    for &place in &scenario.unnamed {
+        let protocols = &mut scenario.matrices[place].protocols;
+        if protocols.iter().any(|variant| !variant.is_floor()) {
+            protocols.retain(|variant| !variant.is_floor());
+        }
+    }
     Ok(scenario)
 }
 
 /// What was found, a line a search.
-fn found(searches: &[Capacity], limits: &[Option<(f64, String)>]) -> String {
+fn found(searches: &[Capacity], limits: &[Option<Limit>]) -> String {
     let mut text = String::new();
     for (search, limit) in searches.iter().zip(limits) {
         let Capacity { protocol, connections, objective, .. } = search;
         // Writing to a string does not fail.
         let _ = write!(text, "{protocol}, {connections} subscribers: ");
-        let _ = match (search.rate, limit) {
-            (Some(rate), _) if search.is_bounded => {
+        let _ = match search.rate {
+            Some(rate) if search.is_bounded => {
                 write!(
                     text,
                     "{objective} holds at {rate} messages/s, where the search ends; raise --to to find its limit"
                 )
             }
-            (Some(rate), Some((failed, why))) => {
+            Some(rate) => {
                 let deliveries = rate * f64::from(*connections);
-                write!(
-                    text,
-                    "{objective} holds up to {rate} messages/s ({deliveries:.0} deliveries/s); at {failed} {why}"
-                )
+                write!(text, "{objective} holds up to {rate} messages/s ({deliveries:.0} deliveries/s)")
             }
-            (Some(rate), None) => write!(text, "{objective} holds up to {rate} messages/s"),
-            (None, Some((failed, why))) => {
-                write!(text, "no rate was confirmed to keep {objective}; at {failed} messages/s {why}")
-            }
-            (None, None) => write!(text, "no rate was confirmed to keep {objective}"),
+            None => write!(text, "no rate was confirmed to keep {objective}"),
         };
+        if let Some(Limit { rate, verdict, why }) = limit.as_ref().filter(|_| !search.is_bounded) {
+            let _ = match verdict {
+                Verdict::Refused => write!(
+                    text,
+                    "; at {rate} the run is INVALID ({why}): that is the generator's limit, the server's is not known"
+                ),
+                Verdict::Broken | Verdict::Kept => write!(text, "; at {rate} {why}"),
+            };
+        }
         text.push('\n');
     }
     text
@@ -158,11 +181,12 @@ impl CapacityWatcher for Shown {
     }
 
     fn ended(&self, step: &Step<'_>) {
-        let Step { trial, case, shortfalls } = step;
-        let verdict = match (shortfalls.is_empty(), trial.is_confirmation) {
-            (true, true) => "kept again".to_owned(),
-            (true, false) => "kept".to_owned(),
-            (false, _) => format!("not kept: {}", shortfalls.join(", ")),
+        let Step { trial, case, verdict, reasons } = step;
+        let verdict = match (verdict, trial.is_confirmation) {
+            (Verdict::Kept, true) => "kept again".to_owned(),
+            (Verdict::Kept, false) => "kept".to_owned(),
+            (Verdict::Broken, _) => format!("not kept: {}", reasons.join(", ")),
+            (Verdict::Refused, _) => format!("refused, the run is INVALID: {}", reasons.join(", ")),
         };
         eprintln!("{} {} messages/s: {verdict}", case.protocol, trial.rate);
     }

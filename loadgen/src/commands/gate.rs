@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::preflight::prepare_output;
 use crate::progress::Silent;
 use crate::redis::RedisUrl;
-use crate::scenario::settings::ServerSettings;
+use crate::scenario::server::ServerSettings;
 use crate::scenario::{Scenario, Source};
 use crate::stack::StackPlan;
 use crate::stack::command::ServerCommand;

@@ -15,7 +15,7 @@ use crate::message::{Game, MessageTemplate, PayloadTooSmall};
 use crate::observe::Observed;
 use crate::plan::{Case, Load, Plan, Share, interleave};
 use crate::preflight::{Limits, PreflightError, raise_descriptor_limit, variants};
-use crate::scenario::settings::ServerSettings;
+use crate::scenario::server::ServerSettings;
 use crate::scenario::values::write_timestamps;
 use crate::scenario::{Matrix, Pace, Scenario, ScenarioError};
 use crate::schedule::Arrivals;
@@ -117,22 +117,60 @@ pub struct Prepared {
 }
 
 /// Plans a scenario and proves that what it needs is there. Attaches a subscriber of each protocol to a target that
-/// is running already; starts nothing.
+/// is running already; starts nothing. Protocols that nobody named and the target does not serve are left out of the
+/// scenario.
 ///
 /// # Errors
 /// [`SetupError`] says what to do.
-pub fn prepare(scenario: &Scenario, program: Option<&std::path::Path>) -> Result<Prepared, SetupError> {
+pub fn prepare(scenario: &mut Scenario, program: Option<&std::path::Path>) -> Result<Prepared, SetupError> {
     raise_descriptor_limit()?;
-    let server = &scenario.server;
-    let target = (!server.target.is_empty()).then(|| target(server)).transpose()?;
-    if let Some(adapter) = &server.adapter {
+    let target = (!scenario.server.target.is_empty()).then(|| target(&scenario.server)).transpose()?;
+    if let Some(adapter) = &scenario.server.adapter {
         check_described(scenario, adapter)?;
     }
+    let left_out = match &target {
+        Some(target) => leave_out(scenario, target)?,
+        None => Vec::new(),
+    };
     let plan = plan(scenario, target.as_ref())?;
     Limits::read().check(&plan)?;
-    let stack = stack_plan(server, program, target, &plan)?;
-    let conditions = conditions(&plan, &stack);
+    let stack = stack_plan(&scenario.server, program, target, &plan)?;
+    let mut conditions = conditions(&plan, &stack);
+    conditions.extend(left_out.into_iter().map(|text| (LEFT_OUT.to_owned(), text)));
     Ok(Prepared { plan, stack, conditions })
+}
+
+/// The condition that tells of protocols left out.
+const LEFT_OUT: &str = "left out";
+
+/// Says on standard error which protocols are left out: whoever did not name any would miss them without a word.
+pub fn tell_left_out(conditions: &[(String, String)]) {
+    for (_, text) in conditions.iter().filter(|(name, _)| name == LEFT_OUT) {
+        eprintln!("lastmile: left out {text}; name protocols with --protocols to insist");
+    }
+}
+
+/// Leaves out of the matrices whose protocols nobody named what the target does not serve, and tells what and why.
+/// Where nothing would be left, nothing is left out: then it is told what is wrong.
+fn leave_out(scenario: &mut Scenario, target: &Target) -> Result<Vec<String>, SetupError> {
+    let mut told: Vec<String> = Vec::new();
+    for &place in &scenario.unnamed {
+        let matrix = &mut scenario.matrices[place];
+        let topic = channels(&matrix.topic, matrix.games.first().copied().unwrap_or(1), Some(target))?;
+        let mut missing = target.missing(&matrix.protocols, &topic[0]);
+        if missing.iter().map(|(variants, _)| variants.len()).sum::<usize>() == matrix.protocols.len() {
+            continue;
+        }
+        matrix.protocols.retain(|variant| !missing.iter().any(|(variants, _)| variants.contains(variant)));
+        for (variants, why) in missing.drain(..) {
+            let names: Vec<String> = variants.iter().map(ToString::to_string).collect();
+            let text = format!("{}: {why}", names.join(", "));
+            if !told.contains(&text) {
+                told.push(text);
+            }
+        }
+    }
+    Ok(told)
 }
 
 /// The plan of a scenario that starts its own servers.

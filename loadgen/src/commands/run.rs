@@ -12,13 +12,13 @@ use lastmile_reports::view::objections::ObjectionGroup;
 use lastmile_reports::{html, store, terminal};
 
 use crate::cli::RunArguments;
-use crate::commands::prepare::{Prepared, SetupError, prepare};
+use crate::commands::prepare::{Prepared, SetupError, prepare, tell_left_out};
 use crate::commands::terminal_options;
 use crate::interrupt::Interrupt;
 use crate::preflight::{PreflightError, prepare_output};
 use crate::progress::{Line, RunWatcher, Silent};
 use crate::run::{RunError, RunOutcome, RunRequest, run};
-use crate::scenario::{Problem, Scenario, ScenarioError, Source};
+use crate::scenario::{Problem, Scenario, ScenarioError};
 
 /// Where results go by default, and the name of the newest among them.
 const RESULTS: &str = "results";
@@ -71,12 +71,13 @@ pub fn execute(
     command: String,
     interrupt: &Interrupt,
 ) -> Result<Finished, SetupError> {
-    let scenario = scenario(arguments)?;
-    let prepared = prepare(&scenario, arguments.server_bin.as_deref())?;
-    let folder = arguments.out.clone().unwrap_or_else(|| default_folder(""));
+    let mut scenario = scenario(arguments)?;
+    let prepared = prepare(&mut scenario, arguments.server.program.as_deref())?;
+    let folder = arguments.output.out.clone().unwrap_or_else(|| default_folder(""));
     prepare_output(&folder)?;
 
     let Prepared { plan, stack, conditions } = prepared;
+    tell_left_out(&conditions);
     let request = RunRequest { command, conditions, stack, scenario: scenario.to_json() };
     let watcher: Box<dyn RunWatcher> =
         if io::stderr().is_terminal() { Box::new(Line::new(&plan)) } else { Box::new(Silent) };
@@ -93,8 +94,8 @@ pub fn execute(
 
 /// What is to be measured, by flags, a file or an earlier result.
 fn scenario(arguments: &RunArguments) -> Result<Scenario, ScenarioError> {
-    let source = Source::given(arguments.scenario.as_deref(), arguments.repeat.as_deref());
-    let scenario = Scenario::load(&source, &arguments.load, &arguments.run, &arguments.server)?;
+    let source = arguments.source.given();
+    let scenario = Scenario::load(&source, &arguments.load, &arguments.run, &arguments.server.settings)?;
     if scenario.capacity.is_empty() {
         return Ok(scenario);
     }

@@ -6,6 +6,7 @@
 pub mod capacity;
 pub mod document;
 mod reading;
+pub mod server;
 pub mod settings;
 pub mod values;
 mod writing;
@@ -27,7 +28,8 @@ use crate::variant::Variant;
 use capacity::CapacitySettings;
 use document::Mistake;
 use reading::Draft;
-use settings::{LoadSettings, RunSettings, ServerSettings};
+use server::ServerSettings;
+use settings::{LoadSettings, RunSettings};
 
 /// Connections in the middle of being opened, unless told otherwise.
 const CONNECTING: u16 = 128;
@@ -39,6 +41,9 @@ pub struct Scenario {
     pub title: Option<String>,
     /// What is measured.
     pub matrices: Vec<Matrix>,
+    /// Places of the matrices whose protocols nobody named: they have those that may be there, and what turns out not to be is
+    /// left out.
+    pub unnamed: Vec<usize>,
     /// Seed of everything drawn at random.
     pub seed: u64,
     /// Threads that drive subscribers.
@@ -135,17 +140,6 @@ pub enum Source {
     File(PathBuf),
     /// The plan that a result keeps.
     Result(PathBuf),
-}
-
-impl Source {
-    /// The one that was given, if any; an earlier result goes before a file.
-    pub fn given(file: Option<&Path>, result: Option<&Path>) -> Self {
-        match (file, result) {
-            (_, Some(result)) => Self::Result(result.to_owned()),
-            (Some(file), None) => Self::File(file.to_owned()),
-            (None, None) => Self::Flags,
-        }
-    }
 }
 
 /// Why there is no scenario.

@@ -9,7 +9,8 @@ use crate::gate::settings::{ALPHA, GateSettings, Mode, PAIRS, parse_metric};
 
 use super::capacity::CapacitySettings;
 use super::document::{Document, Entry, Mistake, Table};
-use super::settings::{LoadSettings, RunSettings, ServerSettings};
+use super::server::ServerSettings;
+use super::settings::{LoadSettings, RunSettings};
 use super::values::{
     BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, RATE, SEED, SLICES, THREADS,
     parse_arrivals, parse_duration, parse_encoding, parse_name, parse_path, parse_switch, parse_timestamps,
@@ -134,17 +135,22 @@ impl Draft {
         let nothing = [LoadSettings::default()];
         let matrices = if self.matrices.is_empty() { &nothing[..] } else { &self.matrices };
         let server = server.clone().over(&self.server);
-        let matrix = |own: &LoadSettings| {
+        let mut unnamed = Vec::new();
+        let matrix = |(place, own): (usize, &LoadSettings)| {
             let mut settings = load.clone().over(&own.clone().over(&self.top));
+            if settings.protocols.is_none() {
+                unnamed.push(place);
+            }
             settings.protocols.get_or_insert_with(|| server.default_protocols());
             settings.matrix()
         };
-        let matrices = matrices.iter().map(matrix).collect::<Result<_, Problem>>()?;
+        let matrices = matrices.iter().enumerate().map(matrix).collect::<Result<_, Problem>>()?;
         let server = server.checked()?;
         let run = run.clone().over(&self.run);
         Ok(Scenario {
             title: self.title.clone(),
             matrices,
+            unnamed,
             // Short enough to be typed again.
             seed: run.seed.unwrap_or_else(|| rand::random::<u32>().into()),
             threads: run.threads.unwrap_or_else(default_threads),

@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::clock;
 use crate::recorder::Sink;
+use crate::transport::framing::{Framing, hand_out};
 use crate::transport::local::{self, until_stopped};
-use crate::transport::reactor::{Framing, Step};
 use crate::transport::sse::ServerSentEvents;
 use crate::transport::tls::TlsClient;
 use crate::transport::{AttachError, HttpServer, MAX_MESSAGE_BYTES, Pace, Requested, Stop, Transport};
@@ -127,18 +127,10 @@ impl Http2 {
         turn: &Semaphore,
         sink: &RefCell<S>,
     ) -> Result<(), AttachError> {
-        let body = {
-            // Never closed, so there is always a permit to come.
-            let _turn = turn.acquire().await;
-            let begun_ns = clock::now_ns();
-            let body = self.open(requests, self.path.by(subscriber)).await?;
-            sink.borrow_mut().attached(subscriber, clock::now_ns() - begun_ns);
-            body
-        };
         let framing = ServerSentEvents::new(self.server.clone(), self.path.clone());
-        let reason = receive_until_end(&framing, body, subscriber, sink).await;
-        sink.borrow_mut().ended(subscriber, &reason);
-        Ok(())
+        let open = self.open(requests, self.path.by(subscriber));
+        let follow = async |body| receive_until_end(&framing, body, subscriber, sink).await;
+        local::subscribe(subscriber, turn, sink, open, follow).await
     }
 
     /// Asks for a stream.
@@ -210,20 +202,14 @@ async fn receive_until_end<S: Sink>(
             &partial
         };
         let mut sink = sink.borrow_mut();
-        let mut at = 0;
-        loop {
-            match framing.next(&mut state, &bytes[at..]) {
-                Ok(Step::Message { message, used }) => {
-                    sink.receipt(subscriber, received_ns, message);
-                    at += used;
-                }
-                Ok(Step::Nothing { used } | Step::Reply { used, .. }) => at += used,
-                Ok(Step::Incomplete) => break,
-                Err(reason) => return reason,
-            }
-        }
+        // Nothing in an event stream wants an answer.
+        let used = match hand_out((framing, &mut state), bytes, (subscriber, received_ns), &mut *sink, |_| {})
+        {
+            Ok(used) => used,
+            Err(reason) => return reason,
+        };
         sink.batch_end();
-        partial = bytes[at..].to_vec();
+        partial = bytes[used..].to_vec();
     }
 }
 

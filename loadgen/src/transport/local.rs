@@ -7,8 +7,11 @@ use std::rc::Rc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
+use crate::clock;
+use crate::recorder::Sink;
 use crate::transport::AttachError;
 
 /// Runs `work` with a sink that its tasks share, and gives the sink back. Tasks end with it.
@@ -59,4 +62,29 @@ pub async fn until_stopped(
             },
         }
     }
+}
+
+/// One subscriber from its beginning to its end: `open` when it is its turn, then `follow` what comes until it is over and
+/// tell why, in words.
+///
+/// # Errors
+/// That of `open`.
+pub async fn subscribe<S: Sink, T>(
+    subscriber: usize,
+    turn: &Semaphore,
+    sink: &RefCell<S>,
+    open: impl Future<Output = Result<T, AttachError>>,
+    follow: impl AsyncFnOnce(T) -> String,
+) -> Result<(), AttachError> {
+    let opened = {
+        // Never closed, so there is always a permit to come.
+        let _turn = turn.acquire().await;
+        let begun_ns = clock::now_ns();
+        let opened = open.await?;
+        sink.borrow_mut().attached(subscriber, clock::now_ns() - begun_ns);
+        opened
+    };
+    let reason = follow(opened).await;
+    sink.borrow_mut().ended(subscriber, &reason);
+    Ok(())
 }

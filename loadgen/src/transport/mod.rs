@@ -3,6 +3,7 @@
 //! A worker thread drives many subscribers of one protocol. What they receive goes to a [`Sink`] and nowhere
 //! else: a transport knows nothing of schedules, ledgers or histograms.
 
+pub mod framing;
 pub mod http;
 pub mod http2;
 pub mod link;

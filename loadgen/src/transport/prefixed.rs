@@ -2,7 +2,7 @@
 
 use lastmile_wire::webtransport::next_message;
 
-use crate::transport::reactor::{Framing, Step};
+use crate::transport::framing::{Framing, Step};
 use crate::transport::{AttachError, MAX_MESSAGE_BYTES, Requested};
 
 /// What the server says to a subscriber that is attached.
@@ -25,6 +25,7 @@ impl LengthPrefixed {
 }
 
 impl Framing for LengthPrefixed {
+    const PROTOCOL: &'static str = "length-prefixed TCP";
     type State = ();
 
     fn request(&self, subscriber: usize) -> Vec<u8> {
@@ -38,11 +39,7 @@ impl Framing for LengthPrefixed {
         if !at_end && !bytes.contains(&b'\n') && bytes.len() < REFUSAL_BYTES {
             return Ok(None);
         }
-        Err(AttachError::Protocol {
-            address: self.address.clone(),
-            protocol: "length-prefixed TCP",
-            problem: format!("it said {:?}", String::from_utf8_lossy(bytes).trim_end()),
-        })
+        Err(self.refuse(format!("it said {:?}", String::from_utf8_lossy(bytes).trim_end())))
     }
 
     #[inline]
@@ -52,10 +49,6 @@ impl Framing for LengthPrefixed {
             Ok(Some((message, used))) => Ok(Step::Message { message, used }),
             Err(error) => Err(error.to_string()),
         }
-    }
-
-    fn goodbye(&self) -> Vec<u8> {
-        Vec::new()
     }
 
     fn address(&self) -> &str {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::clock;
 use crate::recorder::Sink;
+use crate::transport::framing::{Framing, hand_out, keep};
 use crate::transport::link::{Address, Link};
 use crate::transport::tls::{ROOM_BYTES, TlsClient};
 use crate::transport::{AttachError, Pace, Stop, Transport};
@@ -22,77 +23,8 @@ use crate::transport::{AttachError, Pace, Stop, Transport};
 const READ_BYTES: usize = ROOM_BYTES + 32 * 1024;
 /// Readiness events taken at once.
 const EVENTS: usize = 1024;
-/// A connection that has caught up gives its own buffer back when it is larger than this.
-const KEPT_BYTES: usize = 1024;
 /// The event of [`Stop`]; others carry the index of their connection.
 const STOP_KEY: u64 = u64::MAX;
-
-/// One thing found at the start of received bytes.
-#[derive(Debug)]
-pub enum Step<'a> {
-    /// Nothing whole yet.
-    Incomplete,
-    /// A message.
-    Message {
-        /// Its bytes.
-        message: &'a [u8],
-        /// How many bytes it took.
-        used: usize,
-    },
-    /// Something that is no message and wants no answer.
-    Nothing {
-        /// How many bytes it took.
-        used: usize,
-    },
-    /// Something to answer.
-    Reply {
-        /// The answer.
-        reply: Vec<u8>,
-        /// How many bytes it took.
-        used: usize,
-    },
-}
-
-/// What makes a protocol over a byte stream: how to ask for a subscription and how messages are framed.
-pub trait Framing {
-    /// What a connection has to remember between two reads, beside unfinished bytes.
-    type State: Default;
-
-    /// What a subscriber of the worker says first.
-    fn request(&self, subscriber: usize) -> Vec<u8>;
-
-    /// Reads the server's answer at the start of `bytes`: its length once it is complete. With `at_end` nothing
-    /// more will come.
-    ///
-    /// # Errors
-    /// [`AttachError`] where the subscription was refused.
-    fn answer(
-        &self,
-        state: &mut Self::State,
-        bytes: &[u8],
-        at_end: bool,
-    ) -> Result<Option<usize>, AttachError>;
-
-    /// Keeps the payload of a freshly received piece at its beginning and tells its length.
-    ///
-    /// # Errors
-    /// Why the stream can't be read any further, in words.
-    fn undo_transfer_coding(&self, _state: &mut Self::State, piece: &mut [u8]) -> Result<usize, String> {
-        Ok(piece.len())
-    }
-
-    /// What is at the start of `bytes`.
-    ///
-    /// # Errors
-    /// Why the connection is over, in words: the server's goodbye, or what it did wrong.
-    fn next<'a>(&self, state: &'a mut Self::State, bytes: &'a [u8]) -> Result<Step<'a>, String>;
-
-    /// What a client says last.
-    fn goodbye(&self) -> Vec<u8>;
-
-    /// The server's name in errors.
-    fn address(&self) -> &str;
-}
 
 /// Drives subscribers of a protocol over byte streams.
 #[derive(Debug, Clone)]
@@ -286,7 +218,7 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
             None => connection.partial.extend_from_slice(&self.buffer[held..end]),
             Some(used) => {
                 connection.phase = Phase::Open;
-                connection.partial.clear();
+                connection.partial = Vec::new();
                 self.connecting -= 1;
                 self.sink.attached(index, received_ns - connection.begun_ns);
                 self.messages(index, used, used, end, received_ns);
@@ -300,29 +232,19 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
     #[inline]
     fn messages(&mut self, index: usize, from: usize, fresh: usize, end: usize, received_ns: u64) {
         let Some(connection) = &mut self.connections[index] else { return };
-        let state = &mut connection.state;
-        let payload = match self.framing.undo_transfer_coding(state, &mut self.buffer[fresh..end]) {
+        let fresh_bytes = &mut self.buffer[fresh..end];
+        let payload = match self.framing.undo_transfer_coding(&mut connection.state, fresh_bytes) {
             Ok(length) => &self.buffer[from..fresh + length],
             Err(reason) => return self.end(index, &reason),
         };
-        let mut at = 0;
-        loop {
-            match self.framing.next(&mut connection.state, &payload[at..]) {
-                Ok(Step::Message { message, used }) => {
-                    self.sink.receipt(index, received_ns, message);
-                    at += used;
-                }
-                Ok(Step::Incomplete) => break,
-                Ok(Step::Nothing { used }) => at += used,
-                Ok(Step::Reply { reply, used }) => {
-                    // A peer that takes no pong now will ask again.
-                    let _ = connection.link.send(&reply);
-                    at += used;
-                }
-                Err(reason) => return self.end(index, &reason),
-            }
+        let Connection { link, state, partial, .. } = connection;
+        // A peer that takes no pong now will ask again.
+        let reply_with = |reply: &[u8]| drop(link.send(reply));
+        let source = (index, received_ns);
+        match hand_out((self.framing, state), payload, source, &mut self.sink, reply_with) {
+            Ok(used) => keep(partial, &payload[used..]),
+            Err(reason) => self.end(index, &reason),
         }
-        keep(&mut connection.partial, &payload[at..]);
     }
 
     /// The server has closed its side.
@@ -371,17 +293,6 @@ impl<F: Framing, S: Sink> Reactor<'_, F, S> {
 /// Nothing is wrong: there is only nothing to be read now.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// Keeps the unfinished rest of a read, in no more memory than it needs.
-#[inline]
-pub(super) fn keep(partial: &mut Vec<u8>, rest: &[u8]) {
-    if rest.is_empty() && partial.capacity() > KEPT_BYTES {
-        *partial = Vec::new();
-    } else if !(rest.is_empty() && partial.is_empty()) {
-        partial.clear();
-        partial.extend_from_slice(rest);
-    }
 }
 
 #[cfg(test)]

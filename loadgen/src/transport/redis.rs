@@ -5,7 +5,7 @@ use lastmile_wire::resp::{Push, append_command, next_push};
 
 use crate::channels::Turns;
 use crate::redis::RedisUrl;
-use crate::transport::reactor::{Framing, Step};
+use crate::transport::framing::{Framing, Step};
 use crate::transport::{AttachError, MAX_MESSAGE_BYTES, Requested};
 
 /// How channels are subscribed to and how their messages come.
@@ -34,13 +34,10 @@ impl RedisSubscription {
         let request = Requested::in_turn(topics.into_iter().map(request).collect::<Vec<_>>(), turns);
         Self { request, channels: most, address: url.to_string() }
     }
-
-    fn refuse(&self, problem: impl Into<String>) -> AttachError {
-        AttachError::Protocol { address: self.address.clone(), protocol: "Redis", problem: problem.into() }
-    }
 }
 
 impl Framing for RedisSubscription {
+    const PROTOCOL: &'static str = "Redis";
     type State = ();
 
     fn request(&self, subscriber: usize) -> Vec<u8> {
@@ -77,10 +74,6 @@ impl Framing for RedisSubscription {
             }
             Some((Push::Subscribed | Push::Other, used)) => Ok(Step::Nothing { used }),
         }
-    }
-
-    fn goodbye(&self) -> Vec<u8> {
-        Vec::new()
     }
 
     fn address(&self) -> &str {

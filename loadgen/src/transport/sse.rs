@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use lastmile_wire::sse::next_event;
 
+use crate::transport::framing::{Framing, Step};
 use crate::transport::http::{Chunks, Head};
-use crate::transport::reactor::{Framing, Step};
 use crate::transport::{AttachError, HttpServer, MAX_MESSAGE_BYTES, Requested};
 
 /// How a subscription is asked for and how its events are read.
@@ -28,17 +28,10 @@ impl ServerSentEvents {
     pub fn new(server: HttpServer, path: impl Into<Requested<String>>) -> Self {
         Self { server, path: path.into() }
     }
-
-    fn refuse(&self, problem: impl Into<String>) -> AttachError {
-        AttachError::Protocol {
-            address: self.server.host.clone(),
-            protocol: "Server-Sent Events",
-            problem: problem.into(),
-        }
-    }
 }
 
 impl Framing for ServerSentEvents {
+    const PROTOCOL: &'static str = "Server-Sent Events";
     type State = Position;
 
     fn request(&self, subscriber: usize) -> Vec<u8> {
@@ -86,11 +79,6 @@ impl Framing for ServerSentEvents {
                 }
             }),
         }
-    }
-
-    fn goodbye(&self) -> Vec<u8> {
-        // A client of an endless answer has no way to take leave but to close.
-        Vec::new()
     }
 
     fn address(&self) -> &str {

@@ -6,8 +6,8 @@ use lastmile_wire::websocket::{
     CloseCode, Masking, Opcode, accept_key, append_client_frame, close_payload, decode_header,
 };
 
+use crate::transport::framing::{Framing, Step};
 use crate::transport::http::Head;
-use crate::transport::reactor::{Framing, Step};
 use crate::transport::{AttachError, HttpServer, MAX_MESSAGE_BYTES, Requested};
 
 /// Masks keep a script in a browser from choosing the bytes a proxy sees. There is no such script here, and a
@@ -37,17 +37,10 @@ impl WebSocket {
         let key = STANDARD.encode([seed.to_be_bytes(), (!seed).to_be_bytes()].concat());
         Self { server, path: path.into(), key }
     }
-
-    fn refuse(&self, problem: impl Into<String>) -> AttachError {
-        AttachError::Protocol {
-            address: self.server.host.clone(),
-            protocol: "WebSocket",
-            problem: problem.into(),
-        }
-    }
 }
 
 impl Framing for WebSocket {
+    const PROTOCOL: &'static str = "WebSocket";
     type State = Fragments;
 
     fn request(&self, subscriber: usize) -> Vec<u8> {

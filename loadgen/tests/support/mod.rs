@@ -3,6 +3,7 @@
 // Each test file is a program of its own and uses its part of this.
 #![allow(dead_code)]
 
+mod http2_stub;
 pub mod place;
 pub mod stub;
 mod tls_stub;

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -12,8 +12,10 @@ use std::time::Duration;
 use lastmile_wire::sse::{EVENT_MESSAGE, RETRY_LINE, append_event};
 use lastmile_wire::websocket::{CloseCode, Opcode, accept_key, append_frame, close_payload};
 use lastmile_wire::webtransport::append_message;
+use rustls::SupportedProtocolVersion;
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::{tls_stub, webtransport_stub};
+use super::{http2_stub, tls_stub, webtransport_stub};
 
 /// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,25 @@ pub trait Subscriber: Send {
     fn close(&mut self);
 }
 
+/// What is to be done for a subscriber that is served on a runtime.
+pub enum Order {
+    Deliver(Vec<u8>),
+    Close,
+}
+
+/// A subscriber that is served on a runtime.
+pub struct QueuedSubscriber(pub UnboundedSender<Order>);
+
+impl Subscriber for QueuedSubscriber {
+    fn deliver(&mut self, message: &[u8]) -> std::io::Result<()> {
+        self.0.send(Order::Deliver(message.to_vec())).map_err(std::io::Error::other)
+    }
+
+    fn close(&mut self) {
+        let _ = self.0.send(Order::Close);
+    }
+}
+
 /// Subscribers of all protocols.
 pub type Subscribers = Arc<Mutex<Vec<Option<Box<dyn Subscriber>>>>>;
 
@@ -65,6 +86,8 @@ struct Shared {
     subscribers: Subscribers,
     /// Redis reads nothing while this is set.
     redis_stands_still: AtomicBool,
+    /// How long Redis takes for a publish, in milliseconds.
+    publish_takes_ms: AtomicU64,
     published: (Mutex<usize>, Condvar),
     /// Each message's identifier and when it was published, in nanoseconds of the monotonic clock.
     arrivals: Mutex<Vec<(u64, u64)>>,
@@ -72,9 +95,15 @@ struct Shared {
 
 impl Stub {
     pub fn start(script: Script) -> Self {
+        Self::start_with(script, rustls::ALL_VERSIONS)
+    }
+
+    /// The same with a choice of TLS versions.
+    pub fn start_with(script: Script, versions: &[&'static SupportedProtocolVersion]) -> Self {
         let shared = Arc::new(Shared {
             subscribers: Subscribers::default(),
             redis_stands_still: AtomicBool::new(false),
+            publish_takes_ms: AtomicU64::new(0),
             published: Default::default(),
             arrivals: Mutex::default(),
         });
@@ -91,7 +120,7 @@ impl Stub {
         let tcp = listen(&shared, move |shared, socket| {
             thread::spawn(move || serve_tcp(socket, &shared.subscribers));
         });
-        let https = tls_stub::start(http);
+        let https = tls_stub::start(http, versions);
         let subscribers = Arc::clone(&shared.subscribers);
         thread::spawn(move || deliver(&to_deliver, script, &subscribers));
         let webtransport = webtransport_stub::start(Arc::clone(&shared.subscribers));
@@ -131,6 +160,11 @@ impl Stub {
     /// Each message's identifier and when it was published, in nanoseconds of the monotonic clock.
     pub fn arrivals(&self) -> Vec<(u64, u64)> {
         self.shared.arrivals.lock().unwrap().clone()
+    }
+
+    /// From now on Redis takes so long for each publish.
+    pub fn slow_redis(&self, each: Duration) {
+        self.shared.publish_takes_ms.store(each.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// From now on Redis reads nothing for `how_long`.
@@ -206,6 +240,7 @@ fn serve_redis(socket: TcpStream, published: &Sender<Vec<u8>>, shared: &Shared) 
         let answer: &[u8] = match command[0].as_slice() {
             b"PING" => b"+PONG\r\n",
             b"PUBLISH" => {
+                thread::sleep(Duration::from_millis(shared.publish_takes_ms.load(Ordering::SeqCst)));
                 let now_ns = monotonic_ns();
                 // At its beginning, of a message that may be large.
                 let beginning = command[2].chunks(100).next().unwrap();
@@ -261,6 +296,11 @@ fn read_command(reader: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
 }
 
 fn serve_http(socket: TcpStream, posted: &Sender<Vec<u8>>, subscribers: &Subscribers) {
+    // HTTP/2 begins with words that no request of HTTP/1.1 begins with.
+    let mut beginning = [0; 4];
+    if socket.peek(&mut beginning).is_ok_and(|length| beginning[..length] == *b"PRI ") {
+        return http2_stub::serve(socket, subscribers);
+    }
     let mut reader = BufReader::new(socket);
     let mut path = String::new();
     let mut post = None;
@@ -387,10 +427,16 @@ impl Subscriber for WebSocketSubscriber {
 /// Events in chunks of the transfer coding that end anywhere, written in pieces that end elsewhere.
 struct EventSubscriber(TcpStream);
 
+/// A message as an event, behind something that is no event.
+pub fn event(message: &[u8]) -> Vec<u8> {
+    let mut event = RETRY_LINE.to_vec();
+    append_event(&mut event, EVENT_MESSAGE, Some(1), message);
+    event
+}
+
 impl Subscriber for EventSubscriber {
     fn deliver(&mut self, message: &[u8]) -> std::io::Result<()> {
-        let mut event = RETRY_LINE.to_vec();
-        append_event(&mut event, EVENT_MESSAGE, Some(1), message);
+        let event = event(message);
         let mut coded = Vec::new();
         for chunk in event.chunks(101) {
             coded.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());

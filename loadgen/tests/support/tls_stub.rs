@@ -1,17 +1,17 @@
-//! TLS in front of the stub's HTTP: whatever is decrypted goes to it, in records of odd sizes back.
+//! TLS in front of the stub's HTTP, of either version: whatever is decrypted goes to it, in records of odd sizes back.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// Serves `plain` over TLS; its threads end with the test's process.
-pub fn start(plain: SocketAddr) -> SocketAddr {
-    let acceptor = TlsAcceptor::from(Arc::new(config()));
+pub fn start(plain: SocketAddr, versions: &[&'static SupportedProtocolVersion]) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(Arc::new(config(versions)));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -58,15 +58,15 @@ async fn relay(acceptor: TlsAcceptor, socket: TcpStream, plain: SocketAddr) -> s
     }
 }
 
-fn config() -> ServerConfig {
+fn config(versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread;
 
 use lastmile_wire::webtransport::{append_message, append_varint};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use wtransport::endpoint::IncomingSession;
 use wtransport::{Connection, Endpoint, Identity, ServerConfig};
 
-use super::stub::{Subscriber, Subscribers};
+use super::stub::{Order, QueuedSubscriber, Subscribers};
 
 /// Type of a unidirectional stream of a session.
 const WEBTRANSPORT_STREAM: u64 = 0x54;
@@ -49,23 +49,6 @@ pub fn start(subscribers: Subscribers) -> Handle {
     Handle { address: address.recv().unwrap(), _stop: stop }
 }
 
-enum Order {
-    Deliver(Vec<u8>),
-    Close,
-}
-
-struct SessionSubscriber(UnboundedSender<Order>);
-
-impl Subscriber for SessionSubscriber {
-    fn deliver(&mut self, message: &[u8]) -> std::io::Result<()> {
-        self.0.send(Order::Deliver(message.to_vec())).map_err(std::io::Error::other)
-    }
-
-    fn close(&mut self) {
-        let _ = self.0.send(Order::Close);
-    }
-}
-
 async fn serve_session(incoming: IncomingSession, subscribers: Subscribers) {
     let request = incoming.await.unwrap();
     let Some((path, delivery)) = request.path().split_once("?delivery=") else {
@@ -76,7 +59,7 @@ async fn serve_session(incoming: IncomingSession, subscribers: Subscribers) {
     }
     let delivery = delivery.to_owned();
     let (sender, orders) = unbounded_channel();
-    subscribers.lock().unwrap().push(Some(Box::new(SessionSubscriber(sender))));
+    subscribers.lock().unwrap().push(Some(Box::new(QueuedSubscriber(sender))));
     let connection = request.accept().await.unwrap();
     // A client that has gone ends its session, whatever was under way.
     let _ = follow(&connection, &delivery, orders).await;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::figures::plain;
-use crate::view::capacity::{CapacityCurve, CapacityView};
+use crate::view::capacity::{CapacityCurve, CapacityView, StepOutcome};
 use crate::view::sweep::{Quantity, Sweep, SweepPanel};
 
 use super::escape::Text;
@@ -121,33 +121,42 @@ pub fn capacity(view: &CapacityView) -> String {
     };
     let plots = [draw("Latency, p50", false), draw("Latency, p99", true)];
     let names = view.curves.iter().map(|curve| (curve.name.as_str(), curve.slot));
-    let caption = "Every rate that the search tried; hollow points broke the objective, the line marked C is the highest \
-        rate that kept it and was confirmed. Where a rate was run several times, the line passes through the middle one. Both \
-        on one logarithmic scale.";
+    let caption = "Every rate that the search tried; hollow points broke the objective, those beside the line are \
+        of runs that were INVALID for reasons that are not the server's, and the line marked C is the highest rate that kept \
+        it and was confirmed. Where a rate was run several times, the line passes through the middle one. Both on one \
+        logarithmic scale.";
     tables::table(&view.found) + &legend(names) + &figure(&grid("pair", &plots), caption, Some(&view.steps))
 }
 
 fn capacity_curve(plot: &mut Plot, curve: &CapacityCurve, is_p99: bool) {
-    let points: Vec<(f64, f64, bool)> = curve
+    let points: Vec<(f64, f64, StepOutcome)> = curve
         .points
         .iter()
-        .filter_map(|point| Some((point.rate, if is_p99 { point.p99_us } else { point.p50_us }?, point.kept)))
+        .filter_map(|point| {
+            Some((point.rate, if is_p99 { point.p99_us } else { point.p50_us }?, point.outcome))
+        })
         .filter(|(_, value_us, _)| value_us.is_finite() && *value_us > 0.0)
         .collect();
     plot.open_series(curve.slot, &curve.name);
-    // A rate that was run again has several points: the line passes through the middle one.
-    let middle = |again: &[(f64, f64, bool)]| {
-        let mut values: Vec<f64> = again.iter().map(|(_, value_us, _)| *value_us).collect();
+    // A rate that was run again has several points: the line passes through the middle one. A figure of a run that is refused
+    // is no figure of the curve.
+    let middle = |again: &[(f64, f64)]| {
+        let mut values: Vec<f64> = again.iter().map(|(_, value_us)| *value_us).collect();
         values.sort_by(f64::total_cmp);
         (again[0].0, values[values.len() / 2])
     };
-    let by_rate = points.chunk_by(|left, right| left.0.total_cmp(&right.0).is_eq());
+    let judged = points.iter().filter(|(_, _, outcome)| *outcome != StepOutcome::Refused);
+    let judged: Vec<(f64, f64)> = judged.map(|(rate, value_us, _)| (*rate, *value_us)).collect();
+    let by_rate = judged.chunk_by(|left, right| left.0.total_cmp(&right.0).is_eq());
     plot.line(&[by_rate.map(middle).collect()]);
-    for (rate, value_us, kept) in &points {
-        let objective = if *kept { "kept" } else { "broken" };
+    for (rate, value_us, outcome) in &points {
         let value = text(Quantity::Latency, *value_us);
-        let words = format!("{} at {} msg/s: {value}, objective {objective}", curve.name, plain(*rate));
-        plot.marker_of(curve.slot, *rate, *value_us, &words, *kept);
+        let words = match outcome {
+            StepOutcome::Refused => "the run is INVALID and says nothing of the server".to_owned(),
+            judged => format!("objective {}", judged.word()),
+        };
+        let words = format!("{} at {} msg/s: {value}, {words}", curve.name, plain(*rate));
+        plot.marker_of(curve.slot, *rate, *value_us, &words, *outcome == StepOutcome::Kept);
     }
     if let Some(rate) = curve.rate.filter(|_| is_p99) {
         plot.flag(rate, "C", &format!("capacity of {}: {} msg/s", curve.name, plain(rate)));

@@ -41,8 +41,38 @@ pub struct CapacityPoint {
     pub p50_us: Option<f64>,
     /// See `p50_us`.
     pub p99_us: Option<f64>,
-    /// Whether the objective was kept.
-    pub kept: bool,
+    /// What came of it.
+    pub outcome: StepOutcome,
+}
+
+/// What came of a rate that was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// The objective was kept.
+    Kept,
+    /// It was not.
+    Broken,
+    /// The run's own checks call it INVALID for reasons that are not the server's.
+    Refused,
+}
+
+impl StepOutcome {
+    fn of(step: &CapacityStep) -> Self {
+        match (step.kept, step.refused.is_empty()) {
+            (true, _) => Self::Kept,
+            (false, true) => Self::Broken,
+            (false, false) => Self::Refused,
+        }
+    }
+
+    /// As it is told.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Broken => "broken",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 impl CapacityView {
@@ -75,8 +105,18 @@ fn sentences(searches: &[Capacity], name: impl Fn(&Capacity) -> String) -> Vec<S
             name(search),
             fixed(rate, 0),
             fixed(rate * f64::from(search.connections), 0),
-            if search.is_bounded { "; the search ended there" } else { "" }
+            match (search.is_bounded, search.is_generator_limit) {
+                (true, _) => "; the search ended there",
+                (false, true) => "; that is as far as the generator, not the server, goes",
+                (false, false) => "",
+            }
         ),
+        None if search.is_generator_limit => {
+            format!(
+                "{} could be judged at no rate, by the doing of the generator, not the server",
+                name(search)
+            )
+        }
         None => format!("{} kept it at no rate", name(search)),
     };
     let of_objective = |objective: &str| {
@@ -96,7 +136,7 @@ fn curve(name: String, search: &Capacity) -> CapacityCurve {
             rate: step.rate,
             p50_us: step.latency_us.p50,
             p99_us: step.latency_us.p99,
-            kept: step.kept,
+            outcome: StepOutcome::of(step),
         })
         .collect();
     points.sort_by(|left, right| left.rate.total_cmp(&right.rate));
@@ -115,6 +155,7 @@ fn found(searches: &[Capacity]) -> Table {
             "Highest rate that kept the objective and was confirmed",
         ),
         Column::figures("capacity", "deliveries", "/s", "The same, times the subscribers"),
+        Column::words("ended by", "What is known of higher rates"),
         Column::figures("", "tried", "", "Rates tried, confirmations included"),
     ];
     let rows = searches.iter().map(|search| {
@@ -124,7 +165,23 @@ fn found(searches: &[Capacity]) -> Table {
                 remark: search.is_bounded.then(|| "the search ended at its upper bound".to_owned()),
                 ..Cell::plain(format!("{bound}{}", fixed(rate * scale, 0)))
             },
+            None if search.is_generator_limit => Cell::absent("no rate could be judged and kept the objective"),
             None => Cell::absent("no rate kept the objective"),
+        };
+        let ended_by = match (search.is_bounded, search.is_generator_limit) {
+            (true, _) => Cell::plain("its upper bound"),
+            (false, true) => Cell {
+                tone: Tone::Bad,
+                remark: Some(
+                    "The runs above were INVALID by their own checks: what the server could do there is not known"
+                        .to_owned(),
+                ),
+                ..Cell::plain("the generator, not the server")
+            },
+            (false, false) if search.steps.iter().all(|step| step.kept) => {
+                Cell::absent("the search was not finished")
+            }
+            (false, false) => Cell::plain("the objective"),
         };
         Row {
             slot: Some(style::slot(&search.protocol)),
@@ -134,6 +191,7 @@ fn found(searches: &[Capacity]) -> Table {
                 Cell::plain(search.objective.clone()),
                 figure(1.0),
                 figure(f64::from(search.connections)),
+                ended_by,
                 Cell::plain(search.steps.len().to_string()),
             ],
         }
@@ -149,19 +207,26 @@ fn steps(searches: &[Capacity], name: impl Fn(&Capacity) -> String) -> Table {
         Column::figures("latency", "p50", "", "Half of all deliveries are at most this late"),
         Column::figures("latency", "p99", "", "99 % of all deliveries are at most this late"),
         Column::figures("", "lost", "", "Deliveries lost"),
-        Column::words("objective", "Whether it was kept"),
+        Column::words(
+            "objective",
+            "Whether it was kept; refused where the run is INVALID for reasons that are not the server's",
+        ),
     ];
     let latency = |value: Option<f64>| {
         value.map_or_else(|| Cell::absent("not resolved"), |value| Cell::plain(time_us(value)))
     };
     let verdict = |step: &CapacityStep| {
-        let text = match (step.kept, step.is_confirmation) {
-            (true, false) => "kept",
-            (true, true) => "kept, confirmation",
-            (false, false) => "broken",
-            (false, true) => "broken in confirmation",
+        let outcome = StepOutcome::of(step);
+        let suffix = match (outcome, step.is_confirmation) {
+            (_, false) => "",
+            (StepOutcome::Kept, true) => ", confirmation",
+            (_, true) => " in confirmation",
         };
-        Cell { tone: if step.kept { Tone::Plain } else { Tone::Bad }, ..Cell::plain(text) }
+        Cell {
+            tone: if outcome == StepOutcome::Kept { Tone::Plain } else { Tone::Bad },
+            remark: (outcome == StepOutcome::Refused).then(|| step.refused.join("; ")),
+            ..Cell::plain(format!("{}{suffix}", outcome.word()))
+        }
     };
     let row = |search: &Capacity, step: &CapacityStep| Row {
         slot: Some(style::slot(&search.protocol)),

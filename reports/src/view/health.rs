@@ -150,7 +150,7 @@ fn of(found: &str, limit: &str) -> String {
 
 fn achieved(case: &CaseResult) -> Option<String> {
     let achieved = case.achieved_rate.filter(|_| case.in_flight.is_none() && case.rate > 0.0)?;
-    Some(format!("{} %", fixed(achieved / case.rate * 100.0, 1)))
+    Some(format!("{} %", fixed(achieved / checks::planned_rate(case) * 100.0, 1)))
 }
 
 fn slip(case: &CaseResult) -> Option<String> {

@@ -1,5 +1,6 @@
 //! What happens as the load grows: figures over one part of the load, with the others held.
 
+use crate::checks;
 use crate::figures::{bytes, plain, time_us, times, whole};
 use crate::schema::{CaseResult, RunResult};
 
@@ -190,7 +191,7 @@ fn knee(cases: &[&CaseResult], part: Part) -> Option<Knee> {
         (Some(p99_us), Some(lowest_us)) => p99_us > KNEE_FACTOR * lowest_us,
         _ => false,
     };
-    let is_short = |case: &CaseResult| case.achieved_rate.is_some_and(|achieved| achieved < 0.99 * case.rate);
+    let is_short = |case: &CaseResult| case.in_flight.is_none() && !checks::is_achieved(case);
     let loses = |case: &CaseResult| case.accounting.lost > 0 && style::is_reliable(&case.protocol);
     let index = (0..higher.len()).find(|index| {
         let case = higher[*index];

@@ -171,6 +171,12 @@ fn capacity(protocol: &str, knee: f64) -> Capacity {
             lost: if rate > knee * 1.5 { 812 } else { 0 },
             kept: rate <= knee,
             is_confirmation: index >= tried.len() - 2,
+            // The first time at twice the knee the machine was busy with something else.
+            refused: if index == 3 {
+                vec!["generator headroom: thread \"subscribers 0\" used 93 % of a core".to_owned()]
+            } else {
+                Vec::new()
+            },
         }
     };
     Capacity {
@@ -179,6 +185,7 @@ fn capacity(protocol: &str, knee: f64) -> Capacity {
         objective: "p99<20ms,lost=0".to_owned(),
         rate: Some(knee),
         is_bounded: false,
+        is_generator_limit: false,
         steps: tried.into_iter().enumerate().map(step).collect(),
     }
 }

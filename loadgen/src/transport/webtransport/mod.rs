@@ -22,7 +22,6 @@ use tokio::task::JoinSet;
 use wtransport::quinn;
 use wtransport::tls::Sha256Digest;
 
-use crate::clock;
 use crate::recorder::Sink;
 use crate::transport::local::{self, until_stopped};
 use crate::transport::{AttachError, Certificate, Pace, Requested, Stop, Transport};
@@ -110,17 +109,11 @@ impl WebTransport {
         turn: &Semaphore,
         sink: &Rc<RefCell<S>>,
     ) -> Result<(), AttachError> {
-        let session = {
-            // Never closed, so there is always a permit to come.
-            let _turn = turn.acquire().await;
-            let begun_ns = clock::now_ns();
-            let session = Session::open(endpoint, &self.server, self.path.by(subscriber)).await?;
-            sink.borrow_mut().attached(subscriber, clock::now_ns() - begun_ns);
-            session
+        let open = Session::open(endpoint, &self.server, self.path.by(subscriber));
+        let follow = async |session| {
+            receive_until_end(session, subscriber, self.delivery, stamp, Rc::clone(sink)).await
         };
-        let reason = receive_until_end(session, subscriber, self.delivery, stamp, Rc::clone(sink)).await;
-        sink.borrow_mut().ended(subscriber, &reason);
-        Ok(())
+        local::subscribe(subscriber, turn, sink, open, follow).await
     }
 
     /// A client on a UDP socket of its own, and when the kernel received what came there last, where that is wanted.

@@ -1,13 +1,15 @@
-//! TLS 1.3 of a subscriber, for a reactor: rustls shakes hands, and what comes after is opened where it lies.
+//! TLS of a subscriber, for a reactor: rustls shakes hands, and what comes after is opened where it lies. Versions 1.3 and,
+//! for targets that have nothing newer, 1.2.
 //!
 //! rustls itself would copy every record into memory of its own. After the handshake it hands out the keys instead,
 //! as it does for TLS in the kernel: a subscriber is left with two keys and two counters, and a receipt allocates
 //! nothing.
 
+mod records;
+
 use std::io;
 use std::sync::Arc;
 
-use ring::aead::{self, Aad, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
@@ -16,25 +18,13 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{
-    CertificateError, ClientConfig, ConnectionTrafficSecrets, DigitallySignedStruct, ExtractedSecrets,
-    SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 
+use crate::transport::framing::keep;
 use crate::transport::link::Socket;
 use crate::transport::{AttachError, Certificate};
+use records::{Content, HEAD_BYTES, Keys, record};
 
-/// Bytes of a record's head: what it is, a version, its length.
-const HEAD_BYTES: usize = 5;
-/// Most bytes of a record behind its head.
-const MAX_RECORD_BYTES: usize = 16 * 1024 + 256;
-/// The kinds of record.
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
-/// The handshake message that asks for new keys.
-const KEY_UPDATE: u8 = 24;
 /// Room for what is said in a handshake at once.
 const FLIGHT_BYTES: usize = 4096;
 
@@ -65,7 +55,7 @@ impl TlsClient {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Arc::new(Known { certificate, provider: Arc::clone(&provider) });
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| refuse(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -109,15 +99,6 @@ enum State {
     Open(Box<Keys>),
     /// A handshake that failed.
     Broken,
-}
-
-struct Keys {
-    receive: LessSafeKey,
-    receive_iv: [u8; NONCE_LEN],
-    received: u64,
-    /// Used so seldom that it is kept as it came.
-    send: ConnectionTrafficSecrets,
-    sent: u64,
 }
 
 // By hand, so that no key ever gets into a log.
@@ -176,10 +157,9 @@ impl TlsStream {
         let State::Shaking(connection) = std::mem::replace(&mut self.state, State::Broken) else {
             return Ok(());
         };
+        let version = connection.protocol_version();
         let (secrets, _) = connection.dangerous_into_kernel_connection().map_err(io::Error::other)?;
-        let ExtractedSecrets { tx: (sent, of_client), rx: (received, of_server) } = secrets;
-        let (receive, receive_iv) = key(&of_server)?;
-        self.state = State::Open(Box::new(Keys { receive, receive_iv, received, send: of_client, sent }));
+        self.state = State::Open(Box::new(Keys::new(version, secrets)?));
         Ok(())
     }
 
@@ -217,7 +197,7 @@ impl TlsStream {
                 }
             }
         }
-        crate::transport::reactor::keep(&mut self.unread, &room[from..end]);
+        keep(&mut self.unread, &room[from..end]);
         Ok((opened > 0 || is_over).then_some(opened))
     }
 
@@ -268,101 +248,6 @@ fn encode<Data>(
     Ok(())
 }
 
-/// The record at the start of `bytes`, once it has arrived whole.
-fn record(bytes: &mut [u8]) -> io::Result<Option<&mut [u8]>> {
-    let Some(&[_, _, _, high, low]) = bytes.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > MAX_RECORD_BYTES {
-        return Err(broken("a TLS record is longer than allowed"));
-    }
-    Ok(bytes.get_mut(..HEAD_BYTES + length))
-}
-
-/// What a record held.
-enum Content<'a> {
-    Data(&'a [u8]),
-    /// Something that a client of one session has no use for.
-    Nothing,
-    /// The server said goodbye.
-    End,
-}
-
-impl Keys {
-    fn open<'a>(&mut self, record: &'a mut [u8]) -> io::Result<Content<'a>> {
-        let (head, body) = record.split_at_mut(HEAD_BYTES);
-        match head[0] {
-            CHANGE_CIPHER_SPEC => return Ok(Content::Nothing),
-            APPLICATION_DATA => {}
-            _ => return Err(broken("something came that is not encrypted")),
-        }
-        let nonce = nonce(&self.receive_iv, self.received);
-        self.received += 1;
-        let inner = self
-            .receive
-            .open_in_place(nonce, Aad::from(&*head), body)
-            .map_err(|_| broken("a TLS record can't be decrypted"))?;
-        // Behind the content stands its kind, and behind that may stand zeros.
-        let end = inner.iter().rposition(|&byte| byte != 0).unwrap_or(0);
-        let (content, kind) = inner.split_at(end);
-        match (kind.first(), content) {
-            (Some(&APPLICATION_DATA), data) => Ok(Content::Data(data)),
-            (Some(&ALERT), [_, 0]) => Ok(Content::End),
-            (Some(&ALERT), [_, alert]) => Err(broken(&format!("the server ended TLS with alert {alert}"))),
-            // New keys come after millions of records; tickets for a next session right at the beginning.
-            (Some(&HANDSHAKE), [KEY_UPDATE, ..]) => {
-                Err(broken("the server changed the keys of TLS, which is not supported"))
-            }
-            (Some(&HANDSHAKE), _) => Ok(Content::Nothing),
-            _ => Err(broken("a TLS record holds nothing known")),
-        }
-    }
-
-    /// Records that hold `bytes`.
-    fn seal(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let (key, iv) = key(&self.send)?;
-        let mut sealed = Vec::new();
-        for piece in bytes.chunks(16 * 1024) {
-            let length = (piece.len() + 1 + MAX_TAG_LEN) as u16;
-            let [high, low] = length.to_be_bytes();
-            let head = [APPLICATION_DATA, 3, 3, high, low];
-            let mut body = piece.to_vec();
-            body.push(APPLICATION_DATA);
-            key.seal_in_place_append_tag(nonce(&iv, self.sent), Aad::from(head), &mut body)
-                .map_err(|_| broken("a TLS record can't be encrypted"))?;
-            self.sent += 1;
-            sealed.extend_from_slice(&head);
-            sealed.extend_from_slice(&body);
-        }
-        Ok(sealed)
-    }
-}
-
-/// A key ready for use, and what its nonces are made from.
-fn key(secrets: &ConnectionTrafficSecrets) -> io::Result<(LessSafeKey, [u8; NONCE_LEN])> {
-    let (algorithm, key, iv) = match secrets {
-        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&aead::AES_128_GCM, key, iv),
-        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&aead::AES_256_GCM, key, iv),
-        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&aead::CHACHA20_POLY1305, key, iv),
-        _ => return Err(broken("the TLS cipher is unknown")),
-    };
-    let unbound = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| broken("a TLS key has no length"))?;
-    let iv = iv.as_ref().try_into().map_err(|_| broken("a TLS nonce has no length"))?;
-    Ok((LessSafeKey::new(unbound), iv))
-}
-
-/// RFC 8446, 5.3: the number of the record over the end of the IV.
-fn nonce(iv: &[u8; NONCE_LEN], number: u64) -> Nonce {
-    let mut nonce = *iv;
-    for (byte, counted) in nonce[NONCE_LEN - 8..].iter_mut().zip(number.to_be_bytes()) {
-        *byte ^= counted;
-    }
-    Nonce::assume_unique_for_key(nonce)
-}
-
-fn broken(problem: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
-}
-
 /// Trusts the certificate that is known, and no chain above it.
 #[derive(Debug)]
 struct Known {
@@ -409,5 +294,84 @@ impl ServerCertVerifier for Known {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::thread;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ServerConfig, ServerConnection, SupportedCipherSuite};
+
+    use super::*;
+    use crate::transport::link::{Address, Link};
+
+    /// A server that knows one cipher and says twice what it hears.
+    fn serve(mut socket: TcpStream, suite: SupportedCipherSuite) {
+        let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let provider = rustls::crypto::ring::default_provider();
+        let provider = CryptoProvider { cipher_suites: vec![suite], ..provider };
+        let config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[suite.version()])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        let mut heard = [0; 100];
+        let length = stream.read(&mut heard).unwrap();
+        for piece in [&heard[..length], &heard[..length]] {
+            stream.write_all(piece).unwrap();
+            stream.flush().unwrap();
+        }
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+    }
+
+    fn wait(link: &Link, flags: PollFlags) {
+        poll(&mut [PollFd::from_borrowed_fd(link.as_fd(), flags)], None).unwrap();
+    }
+
+    /// Whatever cipher of whatever version: both sides understand each other.
+    #[test]
+    fn every_cipher_of_both_versions_is_spoken() {
+        let suites = rustls::crypto::ring::default_provider().cipher_suites;
+        // The server's certificate has an elliptic curve.
+        let fits = |suite: &SupportedCipherSuite| !format!("{:?}", suite.suite()).contains("ECDHE_RSA");
+        let suites: Vec<SupportedCipherSuite> = suites.into_iter().filter(fits).collect();
+        assert_eq!(suites.len(), 6, "{suites:?}");
+        for suite in suites {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = thread::spawn(move || serve(listener.accept().unwrap().0, suite));
+            let client = TlsClient::new("localhost:1", Certificate::Unchecked, "http/1.1").unwrap();
+            let mut link = Link::begin(&Address::Tcp(address), Some(&client), false).unwrap();
+            wait(&link, PollFlags::OUT);
+            link.connected().unwrap();
+            let (mut room, mut plain) = (Vec::new(), vec![0; 2 * ROOM_BYTES]);
+            while !link.secure(&mut room).unwrap() {
+                wait(&link, PollFlags::IN);
+            }
+            assert!(link.send(b"what is said is said").unwrap());
+            let mut heard = Vec::new();
+            loop {
+                wait(&link, PollFlags::IN);
+                match link.receive(&mut room, &mut plain) {
+                    Ok(Some(0)) => break,
+                    Ok(Some(length)) => heard.extend_from_slice(&plain[..length]),
+                    Ok(None) => {}
+                    Err(error) => panic!("{suite:?}: {error}"),
+                }
+            }
+            assert_eq!(heard, b"what is said is saidwhat is said is said", "{suite:?}");
+            server.join().unwrap();
+        }
     }
 }
