@@ -127,10 +127,13 @@ impl TlsStream {
         let State::Shaking(connection) = &mut self.state else { return Ok(true) };
         let mut flight = Vec::new();
         let mut from = 0;
-        let is_done = loop {
+        loop {
             let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut room[from..end]);
-            match state.map_err(io::Error::other)? {
-                ConnectionState::EncodeTlsData(mut data) => encode(&mut data, &mut flight)?,
+            let goes_on = match state.map_err(io::Error::other)? {
+                ConnectionState::EncodeTlsData(mut data) => {
+                    encode(&mut data, &mut flight)?;
+                    true
+                }
                 ConnectionState::TransmitTlsData(data) => {
                     // A fresh socket takes a few kilobytes whole.
                     if send(&*socket, &flight, SendFlags::NOSIGNAL)? != flight.len() {
@@ -138,13 +141,18 @@ impl TlsStream {
                     }
                     flight.clear();
                     data.done();
+                    true
                 }
-                ConnectionState::BlockedHandshake => break false,
-                ConnectionState::WriteTraffic(_) => break true,
+                ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => false,
                 other => return Err(io::Error::other(format!("the TLS handshake ended with {other:?}"))),
-            }
+            };
             from += discard;
-        };
+            if !goes_on {
+                break;
+            }
+        }
+        // A client of TLS 1.2 may speak before it has heard the server's last words.
+        let is_done = !connection.is_handshaking();
         self.unread.clear();
         self.unread.extend_from_slice(&room[from..end]);
         if is_done {
