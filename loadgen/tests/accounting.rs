@@ -35,14 +35,18 @@ fn script(number: usize) -> Action {
 #[test]
 fn every_loss_duplicate_reordering_and_damage_is_counted_on_every_protocol() {
     const BOTH: &[&SupportedProtocolVersion] = rustls::ALL_VERSIONS;
+    const OLD: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
     thread::scope(|scope| {
         for (protocol, versions, goodbye) in [
             ("ws", BOTH, "the server closed the connection with code 1013: too slow"),
             ("sse", BOTH, "the server ended the stream"),
             ("wss", BOTH, "the server closed the connection with code 1013: too slow"),
             ("sse-tls", BOTH, "the server ended the stream"),
+            ("wss", OLD, "the server closed the connection with code 1013: too slow"),
+            ("sse-tls", OLD, "the server ended the stream"),
             ("sse+h2", BOTH, "the server ended the stream"),
             ("sse-tls+h2", BOTH, "the server ended the stream"),
+            ("sse-tls+h2", OLD, "the server ended the stream"),
             ("redis", BOTH, "the server closed the connection without a word"),
             ("tcp", BOTH, "the server closed the connection without a word"),
             ("wt-stream", BOTH, "the server closed the connection with code 1013: too slow"),

@@ -46,6 +46,8 @@ fn the_kernel_stamps_what_every_protocol_receives() {
     let with = |protocols| flags.split(' ').chain(["--protocols", protocols]).collect::<Vec<_>>();
     let result = measure(&stub, &with("ws,sse,wss,sse-tls,wt-stream,wt-streams,wt-datagram"));
     assert_stamped(&result);
+    let old = Stub::start_with(|_| Action::Deliver, &[&rustls::version::TLS12]);
+    assert_stamped(&measure(&old, &with("wss,sse-tls")));
     // Without the server's part, what it does is one leg with the way there and back.
     assert!(result.cases.iter().all(|case| case.stages.is_empty()));
 }

@@ -167,7 +167,7 @@ fn slip_and_rate_are_held_to_the_schedule() {
     invalid(&slip(101.0), "p99 of the slip is 101 µs");
     let rate = |share: f64| after("achieved rate", |case| case.achieved_rate = Some(share * case.rate));
     assert_eq!(rate(0.99), Outcome::Holds);
-    invalid(&rate(0.9899), "99 of 100 messages/s were published");
+    invalid(&rate(0.9899), "99.0 of 100 messages/s were published");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_result_that_does_not_tell_what_was_planned_is_allowed_the_one_message_at_it
     };
     // One of ten is more than a hundredth, and is allowed; two are not.
     assert_eq!(window(10.0, 1.0, 9), Outcome::Holds);
-    invalid(&window(10.0, 1.0, 8), "8 of 10 messages/s");
+    invalid(&window(10.0, 1.0, 8), "8.0 of 10 messages/s");
     // Of a thousand a hundredth is ten, and the one at the edge is not allowed beside them.
     assert_eq!(window(100.0, 10.0, 990), Outcome::Holds);
     invalid(&window(100.0, 10.0, 989), "98.9 of 100 messages/s");
@@ -253,7 +253,7 @@ fn faults_are_told_apart_by_whose_they_are() {
     let Faults { of_the_server, of_the_generator } = faults(case);
     assert!(of_the_server.len() == 1 && of_the_server[0].starts_with("accounting: 2 duplicated"));
     let [rate, headroom] = &of_the_generator[..] else { panic!("{of_the_generator:?}") };
-    assert!(rate.starts_with("achieved rate: 50 of 100") && headroom.starts_with("generator headroom: "));
+    assert!(rate.starts_with("achieved rate: 50.0 of 100") && headroom.starts_with("generator headroom: "));
 }
 
 #[test]

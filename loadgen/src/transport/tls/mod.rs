@@ -1,5 +1,5 @@
-//! TLS of a subscriber, for a reactor: rustls shakes hands, and what comes after is opened where it lies. Version 1.3;
-//! the records of 1.2 are understood, too, and are not asked for yet.
+//! TLS of a subscriber, for a reactor: rustls shakes hands, and what comes after is opened where it lies. Versions 1.3 and,
+//! for targets that have nothing newer, 1.2.
 //!
 //! rustls itself would copy every record into memory of its own. After the handshake it hands out the keys instead,
 //! as it does for TLS in the kernel: a subscriber is left with two keys and two counters, and a receipt allocates
@@ -55,7 +55,7 @@ impl TlsClient {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Arc::new(Known { certificate, provider: Arc::clone(&provider) });
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| refuse(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -127,10 +127,13 @@ impl TlsStream {
         let State::Shaking(connection) = &mut self.state else { return Ok(true) };
         let mut flight = Vec::new();
         let mut from = 0;
-        let is_done = loop {
+        loop {
             let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut room[from..end]);
-            match state.map_err(io::Error::other)? {
-                ConnectionState::EncodeTlsData(mut data) => encode(&mut data, &mut flight)?,
+            let goes_on = match state.map_err(io::Error::other)? {
+                ConnectionState::EncodeTlsData(mut data) => {
+                    encode(&mut data, &mut flight)?;
+                    true
+                }
                 ConnectionState::TransmitTlsData(data) => {
                     // A fresh socket takes a few kilobytes whole.
                     if send(&*socket, &flight, SendFlags::NOSIGNAL)? != flight.len() {
@@ -138,13 +141,18 @@ impl TlsStream {
                     }
                     flight.clear();
                     data.done();
+                    true
                 }
-                ConnectionState::BlockedHandshake => break false,
-                ConnectionState::WriteTraffic(_) => break true,
+                ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => false,
                 other => return Err(io::Error::other(format!("the TLS handshake ended with {other:?}"))),
-            }
+            };
             from += discard;
-        };
+            if !goes_on {
+                break;
+            }
+        }
+        // A client of TLS 1.2 may speak before it has heard the server's last words.
+        let is_done = !connection.is_handshaking();
         self.unread.clear();
         self.unread.extend_from_slice(&room[from..end]);
         if is_done {
@@ -339,13 +347,14 @@ mod tests {
         poll(&mut [PollFd::from_borrowed_fd(link.as_fd(), flags)], None).unwrap();
     }
 
-    /// Whatever cipher: both sides understand each other.
+    /// Whatever cipher of whatever version: both sides understand each other.
     #[test]
-    fn every_cipher_is_spoken() {
+    fn every_cipher_of_both_versions_is_spoken() {
         let suites = rustls::crypto::ring::default_provider().cipher_suites;
-        let fits = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+        // The server's certificate has an elliptic curve.
+        let fits = |suite: &SupportedCipherSuite| !format!("{:?}", suite.suite()).contains("ECDHE_RSA");
         let suites: Vec<SupportedCipherSuite> = suites.into_iter().filter(fits).collect();
-        assert_eq!(suites.len(), 3, "{suites:?}");
+        assert_eq!(suites.len(), 6, "{suites:?}");
         for suite in suites {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
