@@ -24,6 +24,7 @@ impl Entrance {
         shard: ShardSender,
         mut leaving: watch::Receiver<bool>,
     ) {
+        self.give_up_dead_peers(&listener);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -51,8 +52,6 @@ impl Entrance {
 
     /// Reads the line that asks for a stream without a protocol.
     async fn route_bare(&self, mut stream: TcpStream, permit: Permit, shard: ShardSender) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.idle_limit))?;
         let mut received = Vec::with_capacity(64);
         let length = loop {
             if stream.read_buf(&mut received).await? == 0 {

@@ -101,6 +101,8 @@ fn bind_all(
         let socket = Socket::new(Domain::for_address(address), kind.nonblocking().cloexec(), Some(protocol))?;
         if kind == Type::STREAM {
             socket.set_reuse_address(true)?;
+            // Its connections inherit it, which saves a call for each.
+            socket.set_tcp_nodelay(true)?;
         }
         socket.set_reuse_port(shared)?;
         socket.bind(&SockAddr::from(address))?;

@@ -24,13 +24,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastmile_wire::request::{Protocol, StreamRequest};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::arrival::Spare;
 use crate::catalog::{Catalog, Subscription};
@@ -104,6 +105,7 @@ impl Entrance {
         mut leaving: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let _accepting = Underway::new(&self.underway);
+        self.give_up_dead_peers(&listener);
         let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
@@ -127,6 +129,14 @@ impl Entrance {
         Ok(())
     }
 
+    /// Lets the connections of a listener inherit when the kernel gives up a peer that is gone, instead of saying it for
+    /// each.
+    fn give_up_dead_peers(&self, listener: &TcpListener) {
+        if let Err(error) = SockRef::from(listener).set_tcp_user_timeout(Some(self.idle_limit)) {
+            warn!(%error, "peers that are gone are noticed late: the limit can't be set");
+        }
+    }
+
     /// Begins to serve somebody who has connected.
     fn receive(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, shard: &ShardSender) {
         match self.guard.connect(Transport::Tcp, peer) {
@@ -145,8 +155,6 @@ impl Entrance {
     async fn admit(self: Arc<Self>, stream: TcpStream, visitor: Visitor, shard: ShardSender) {
         let metrics = Arc::clone(&self.metrics);
         let admitted = tokio::time::timeout(self.guard.limits().handshake, async {
-            stream.set_nodelay(true)?;
-            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.idle_limit))?;
             match self.tls.clone() {
                 None => self.route(stream, visitor, shard).await,
                 Some(tls) => {
