@@ -57,7 +57,10 @@ impl Wellbeing {
     pub fn merge(&mut self, other: &Self) {
         for theirs in &other.threads {
             match self.threads.iter_mut().find(|mine| mine.name == theirs.name) {
-                Some(mine) => mine.cpu_share = mine.cpu_share.max(theirs.cpu_share),
+                Some(mine) => {
+                    mine.cpu_share = mine.cpu_share.max(theirs.cpu_share);
+                    mine.waited_share = mine.waited_share.max(theirs.waited_share);
+                }
                 None => self.threads.push(theirs.clone()),
             }
         }
@@ -218,10 +221,16 @@ impl Window {
         let pairs = self.threads.iter().zip(&self.latest_threads);
         let seen = pairs
             .filter(|(thread, (_, seen_ns))| thread.name != canary::THREAD_NAME && *seen_ns > self.begun_ns);
-        seen.map(|(first, (last, seen_ns))| ThreadUse {
-            name: first.name.clone(),
-            cpu_share: last.cpu_ns.saturating_sub(first.cpu_ns) as f64 / (seen_ns - self.begun_ns) as f64,
-            spins: first.name == publisher::THREAD_NAME,
+        seen.map(|(first, (last, seen_ns))| {
+            let share = |then_ns: u64, now_ns: u64| {
+                now_ns.saturating_sub(then_ns) as f64 / (seen_ns - self.begun_ns) as f64
+            };
+            ThreadUse {
+                name: first.name.clone(),
+                cpu_share: share(first.cpu_ns, last.cpu_ns),
+                waited_share: share(first.waited_ns, last.waited_ns),
+                spins: first.name == publisher::THREAD_NAME,
+            }
         })
         .collect()
     }
@@ -274,7 +283,7 @@ mod tests {
     use lastmile_reports::histogram::new_latency_histogram;
 
     fn use_of(name: &str, cpu_share: f64) -> ThreadUse {
-        ThreadUse { name: name.into(), cpu_share, spins: false }
+        ThreadUse { name: name.into(), cpu_share, waited_share: cpu_share / 8.0, spins: false }
     }
 
     #[test]

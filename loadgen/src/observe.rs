@@ -28,6 +28,8 @@ pub struct ThreadUsage {
     pub name: String,
     /// Processor time.
     pub cpu_ns: u64,
+    /// Time it could have run, and waited for a core.
+    pub waited_ns: u64,
 }
 
 impl Observed {
@@ -73,8 +75,9 @@ impl Observed {
             if let (Ok(name), Ok(schedstat)) = (read("comm"), read("schedstat"))
                 && let Some(id) = thread.file_name().to_str().and_then(|id| id.parse().ok())
             {
-                let cpu_ns = first_number(&schedstat)?;
-                threads.push(ThreadUsage { id, name: name.trim_end().into(), cpu_ns });
+                let (cpu_ns, rest) = (first_number(&schedstat)?, schedstat.split_once(' '));
+                let waited_ns = first_number(rest.map_or("", |(_, rest)| rest))?;
+                threads.push(ThreadUsage { id, name: name.trim_end().into(), cpu_ns, waited_ns });
             }
         }
         Ok(threads)

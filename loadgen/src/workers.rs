@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::adapter::identity::IdPlace;
 use crate::channels::{Channel, Turns};
+use crate::clock;
 use crate::in_flight::{InFlight, WorkerShare};
 use crate::kernel_time::{KernelRecorder, Offset};
 use crate::live::LatencyCounts;
@@ -125,6 +126,7 @@ impl Workers {
                 .with_id(work.id.clone());
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
             let thread = thread::Builder::new().name(format!("subscribers {number}")).spawn(move || {
+                clock::run_in_short_turns();
                 let asked = Asked { channels: &work.channels, turns, subscribers: share };
                 drive(&work.target, work.variant, asked, pace, &stop, recorder)
             })?;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::figures::{ABSENT, fixed, percent, plain, time_us, whole};
-use crate::schema::{CaseResult, Health, RunResult};
+use crate::schema::{CaseResult, Health, RunResult, ThreadUse};
 use crate::statistics::{halves, mann_kendall_p, resolves, samples_to_resolve};
 use crate::view::style::{is_ordered, is_reliable};
 
@@ -332,16 +332,11 @@ pub(crate) fn slip_limit_us(median_us: f64) -> f64 {
 }
 
 const OF_P99: &str = "of the measured p99";
-const LATE_AT_P99: &str = "a 1 ms timer late at p99 by";
 
-/// Largest share of a core that leaves a generator thread room.
+/// Largest share of a core, used or waited for, that leaves a generator thread room.
 pub(crate) const MOST_THREAD_SHARE: f64 = 0.8;
-/// Largest part of the measured p99 that the generator's own delays may make up without being told.
+/// Largest part of the measured p99 that the generator's own delays may make up.
 pub(crate) const MOST_OWN_DELAY: f64 = 0.1;
-/// From this part on, p99 against p99, the measured figure may be more the generator's than the server's. (On two cores
-/// shared with the server the kernel lets any thread wait: there the canary's p99 is mostly an eighth to a quarter of the
-/// measured, and has been half.)
-const MOST_OF_THE_FIGURE: f64 = 0.5;
 /// Largest share of the machine's processor time that may be stolen.
 pub(crate) const MOST_STEAL: f64 = 0.01;
 
@@ -349,51 +344,53 @@ fn generator_headroom(case: &CaseResult) -> Outcome {
     let Some(health) = &case.health else {
         return Outcome::NotJudged("the generator did not watch itself".to_owned());
     };
-    let busy = health.threads.iter().filter(|thread| !thread.spins && thread.cpu_share > MOST_THREAD_SHARE);
-    let mut faults: Vec<String> = busy
-        .map(|thread| {
-            format!("thread {:?} used {} % of a core", thread.name, fixed(100.0 * thread.cpu_share, 0))
-        })
-        .collect();
+    let mut faults: Vec<String> = health.threads.iter().filter_map(too_busy).collect();
     if case.in_flight.is_some() {
         // At saturation something must be busy; which of both it was decides whose throughput was measured.
         let said =
             |faults: &[String]| format!("{}: the throughput may be the generator's", faults.join(", "));
         return if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(said(&faults).into()) };
     }
-    let is_busy = !faults.is_empty();
-    let Some(((name, delay_us), latency_us)) = canary_tail(health).zip(case.latency_us.p99) else {
-        return if is_busy {
-            Outcome::Invalid(faults.join(", ").into())
-        } else {
-            Outcome::NotJudged("the measured p99 is not resolved".to_owned())
-        };
-    };
-    let late = |delay_us: f64, name: &str| {
-        format!(
-            "a 1 ms timer of the generator was late by {} at {name}, the measured p99 is {}",
-            time_us(delay_us),
-            time_us(latency_us)
-        )
-    };
-    let canary_p99 = health.canary_us.and_then(|canary| canary.p99);
-    if let Some(delay_us) = canary_p99.filter(|delay_us| *delay_us > MOST_OF_THE_FIGURE * latency_us) {
-        faults.push(late(delay_us, "p99"));
-        return Outcome::Invalid(Finding::with_extent(
-            faults.join(", "),
-            delay_us / latency_us,
-            LATE_AT_P99,
-            OF_P99,
-        ));
+    let canary = canary_tail(health).zip(case.latency_us.p99);
+    let late = canary.filter(|((_, delay_us), latency_us)| *delay_us > MOST_OWN_DELAY * latency_us);
+    match (late, canary) {
+        (Some(((name, delay_us), latency_us)), _) => {
+            let is_alone = faults.is_empty();
+            faults.push(format!(
+                "a 1 ms timer of the generator was late by {} at {name}, the measured p99 is {}",
+                time_us(delay_us),
+                time_us(latency_us)
+            ));
+            let text = faults.join(", ");
+            Outcome::Invalid(if is_alone {
+                let before = format!("a 1 ms timer late at {name} by");
+                Finding::with_extent(text, delay_us / latency_us, &before, OF_P99)
+            } else {
+                text.into()
+            })
+        }
+        (None, _) if !faults.is_empty() => Outcome::Invalid(faults.join(", ").into()),
+        (None, Some(_)) => Outcome::Holds,
+        (None, None) => Outcome::NotJudged("the measured p99 is not resolved".to_owned()),
     }
-    if is_busy {
-        return Outcome::Invalid(faults.join(", ").into());
+}
+
+/// What is wrong with a thread that had no room left: time spent waiting for a core is time it would have used.
+fn too_busy(thread: &ThreadUse) -> Option<String> {
+    let wanted = thread.cpu_share + thread.waited_share;
+    let percent = |share: f64| fixed(100.0 * share, 0);
+    match () {
+        () if thread.spins || wanted <= MOST_THREAD_SHARE => None,
+        () if thread.cpu_share > MOST_THREAD_SHARE => {
+            Some(format!("thread {:?} used {} % of a core", thread.name, percent(thread.cpu_share)))
+        }
+        () => Some(format!(
+            "thread {:?} used {} % of a core and waited {} % of the time for one",
+            thread.name,
+            percent(thread.cpu_share),
+            percent(thread.waited_share)
+        )),
     }
-    if delay_us > MOST_OWN_DELAY * latency_us {
-        let (text, before) = (late(delay_us, name), format!("a 1 ms timer late at {name} by"));
-        return Outcome::Suspect(Finding::with_extent(text, delay_us / latency_us, &before, OF_P99));
-    }
-    Outcome::Holds
 }
 
 /// The canary's p99.9, or the highest quantile below it that it resolves: no more than that, so a cautious judgement.

@@ -353,6 +353,9 @@ pub struct ThreadUse {
     pub name: String,
     /// Share of a core it used, 0 to 1.
     pub cpu_share: f64,
+    /// Share of the time it could have run and waited for a core, 0 to 1; 0 in results that do not know it.
+    #[serde(default)]
+    pub waited_share: f64,
     /// It spins by design, so that its share says nothing about headroom.
     #[serde(default)]
     pub spins: bool,

@@ -40,15 +40,15 @@ const FIGURES: [Watched; 9] = [
     Watched {
         name: "busiest thread",
         limit: || format!("≤ {}", part(checks::MOST_THREAD_SHARE)),
-        meaning: "Share of a core of the generator's busiest thread",
+        meaning: "Share of a core that the generator's busiest thread used or waited for",
         figure: busiest,
         check: "generator headroom",
     },
     Watched {
         name: "canary",
         limit: String::new,
-        meaning: "How late a 1 ms timer beside the generator fired, at the highest quantile it resolves, and from where on \
-                  that is told",
+        meaning: "How late a 1 ms timer beside the generator fired, at the highest quantile it resolves, and the most \
+                  that is allowed",
         figure: canary,
         check: "generator headroom",
     },
@@ -160,7 +160,7 @@ fn slip(case: &CaseResult) -> Option<String> {
 
 fn busiest(case: &CaseResult) -> Option<String> {
     let threads = case.health.as_ref()?.threads.iter().filter(|thread| !thread.spins);
-    let share = threads.map(|thread| thread.cpu_share).reduce(f64::max)?;
+    let share = threads.map(|thread| thread.cpu_share + thread.waited_share).reduce(f64::max)?;
     Some(format!("{} %", fixed(share * 100.0, 0)))
 }
 
@@ -210,7 +210,12 @@ mod tests {
         let mut result: RunResult =
             serde_json::from_str(include_str!("../../tests/data/first-light-1.json")).expect("a result");
         result.cases[0].health = Some(Health {
-            threads: vec![ThreadUse { name: "subscribers 0".to_owned(), cpu_share: 0.97, spins: false }],
+            threads: vec![ThreadUse {
+                name: "subscribers 0".to_owned(),
+                cpu_share: 0.97,
+                waited_share: 0.0,
+                spins: false,
+            }],
             canary_us: Some(LatencySummary { p99_9: Some(1.0), ..LatencySummary::default() }),
             ..Health::default()
         });

@@ -128,8 +128,12 @@ fn slice_of(case: &CaseResult, slice: u32, index: u32, random: &mut Random) -> S
 }
 
 fn health(character: &Character, random: &mut Random) -> Health {
-    let thread =
-        |name: &str, cpu_share: f64, spins: bool| ThreadUse { name: name.to_owned(), cpu_share, spins };
+    let thread = |name: &str, cpu_share: f64, spins: bool| ThreadUse {
+        name: name.to_owned(),
+        cpu_share,
+        waited_share: cpu_share / 8.0,
+        spins,
+    };
     Health {
         threads: vec![
             thread("publisher", 0.97, true),
