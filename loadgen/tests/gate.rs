@@ -294,7 +294,10 @@ fn a_base_from_before_a_flag_is_gated_or_told_what_it_lacks() {
     let output = gate(folder.path(), &[&both[..], &SIX_PAIRS[..]].concat()).output().unwrap();
     assert_exit(&output, 2);
     let said = text(&output.stderr);
-    assert!(said.contains("The base failed") && said.contains("does not know --games"), "{said}");
+    assert!(
+        said.contains("The base failed") && said.contains("does not know --games, needed for more"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -279,7 +279,7 @@ fn advice(failure: &str) -> Option<String> {
         _ => "--base-args and --candidate-args",
     };
     Some(format!(
-        "\nThat build does not know {flag}, which {needed_by} asks for: measure without that, or name a build that knows it."
+        "\nThat build does not know {flag}, needed for {needed_by}: measure without that, or name a build that knows it."
     ))
 }
 
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn an_older_build_is_told_by_the_flag_it_does_not_know() {
         let said = "ws: lastmile-server ended with exit status: 2: error: unexpected argument '--games' found\n\nUsage";
-        assert!(advice(said).unwrap().contains("does not know --games, which more than one game"));
+        assert!(advice(said).unwrap().contains("does not know --games, needed for more than one game"));
         assert_eq!(advice("ws: lastmile-server ended with exit status: 1"), None);
     }
 

@@ -11,10 +11,14 @@ pub fn render(result: &GateResult, options: &TerminalOptions) -> String {
     let paint = Paint { color: options.color };
     let width = options.width.max(40);
     let mut text = String::new();
-    let say = |text: &mut String, line: &str| paragraph(text, line, line, width, "  ");
+    // The end of a server's log has lines of its own.
+    let say = |text: &mut String, message: &str| {
+        message.lines().for_each(|line| paragraph(text, line, line, width, "  "));
+    };
     say(&mut text, &summary::title(result));
     let word = result.outcome.word();
-    let first = result.messages.first().map_or("", String::as_str);
+    let mut first = result.messages.first().map_or("", String::as_str).lines();
+    let (first, more) = (first.next().unwrap_or_default(), first);
     let code = match result.outcome {
         Outcome::Pass => "1;32",
         Outcome::Inconclusive => "1;33",
@@ -22,6 +26,7 @@ pub fn render(result: &GateResult, options: &TerminalOptions) -> String {
     };
     let painted = format!("{}: {first}", paint.code(code, word));
     paragraph(&mut text, &painted, &format!("{word}: {first}"), width, "  ");
+    more.for_each(|line| say(&mut text, line));
     for message in result.messages.iter().skip(1) {
         say(&mut text, &format!("- {message}"));
     }
