@@ -60,10 +60,10 @@ pub fn wake_this_thread_without_slack() {
 /// Asks the kernel for short turns on a core (0.1 ms, the shortest there are): a thread that wakes then goes ahead of one
 /// that has had a longer turn, instead of waiting up to milliseconds for the end of it. It gets no more of the core than before.
 ///
-/// Linux before 6.12 knows no such wish and ignores it. Source: "sched/eevdf: Propagate min_slice up the cgroup
-/// hierarchy" and its series; `sched_setattr(2)`.
+/// Linux before 6.12 knows no such wish and ignores it. Source: the kernel's change "sched/eevdf: Use
+/// `sched_attr::sched_runtime` to set request/slice suggestion"; `sched_setattr(2)`.
 pub fn run_in_short_turns() {
-    /// `struct sched_attr` as of Linux 3.14: SCHED_ATTR_SIZE_VER0.
+    /// `struct sched_attr` as of Linux 3.14.
     #[repr(C)]
     #[derive(Default)]
     struct SchedulingAttributes {
