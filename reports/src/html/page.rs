@@ -145,7 +145,7 @@ impl Page {
         self.body.push_str(content);
     }
 
-    /// The finished page, with a result as [`embed::packed`] gives it for the buttons that save it.
+    /// The finished page, with a result as `embed::packed` gives it for the buttons that save it.
     pub fn finish(self, packed_result: Option<&str>) -> String {
         let mut html = self.head;
         if self.sections.len() > 2 {
