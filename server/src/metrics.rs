@@ -91,6 +91,8 @@ pub struct ProtocolMetrics {
 pub struct ShardMetrics {
     protocols: [ProtocolMetrics; Protocol::ALL.len()],
     closed: [Counter; CloseReason::COUNT],
+    /// Commands of its subscribers.
+    pub commands: Counter,
 }
 
 impl ShardMetrics {
@@ -117,6 +119,8 @@ const REJECT_REASONS: [&str; 7] =
 pub struct IngestMetrics {
     /// Valid rounds.
     pub rounds: Counter,
+    /// Their bytes.
+    pub bytes: Counter,
     /// Times the connection to Redis was lost.
     pub disconnects: Counter,
     /// 1 while subscribed.
@@ -256,6 +260,9 @@ impl Metrics {
             "reason",
             closed,
         );
+        let commands: u64 = self.shards.iter().map(|shard| shard.commands.get()).sum();
+        let help = "Commands on open connections.";
+        single(&mut out, "lastmile_commands_total", "counter", help, commands);
         self.render_persist(&mut out);
         self.render_ingest_to_written(&mut out);
         out
@@ -271,6 +278,8 @@ impl Metrics {
             "Valid rounds from Redis.",
             ingest.rounds.get(),
         );
+        let help = "Bytes of valid rounds from Redis.";
+        single(out, "lastmile_ingest_bytes_total", "counter", help, ingest.bytes.get());
         single(
             out,
             "lastmile_redis_disconnects_total",

@@ -172,6 +172,7 @@ impl Ingest {
         match read(payload, slug) {
             Ok(round_id) => {
                 self.metrics.ingest.rounds.add(1);
+                self.metrics.ingest.bytes.add(payload.len() as u64);
                 if let Some(stages) = &self.metrics.stages {
                     stages.note_ingested(round_id, ingested_ns);
                 }

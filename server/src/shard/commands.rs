@@ -156,6 +156,7 @@ impl Shard {
 
     /// Takes a command into account.
     fn spend_command(&mut self, key: MemberKey) -> Result<(), CloseReason> {
+        self.metrics.shards[self.id.index()].commands.add(1);
         let now_s = self.sweep.now_s();
         let per_second: Option<NonZeroU32> = self.settings.guard.limits().commands_per_second;
         let Some(member) = self.members.get(key) else { return Ok(()) };

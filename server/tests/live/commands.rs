@@ -134,6 +134,7 @@ fn ten_thousand_commands_cost_the_others_nothing_and_too_many_a_second_end_the_c
                 assert_eq!(busy.next_id().await, 1);
                 site.publish("crash", &round("crash", 2));
                 assert_eq!((busy.next_id().await, bystander.next_id().await), (2, 2));
+                assert_eq!(site.metric("lastmile_commands_total"), 10_000);
             }
         });
     }

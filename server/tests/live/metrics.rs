@@ -43,6 +43,8 @@ fn connections_deliveries_and_latencies_add_up() {
             assert!(of("lastmile_delivered_bytes_total", protocol) >= (first + live) * (payload - 1));
         }
         assert_eq!(site.metric("lastmile_ingest_rounds_total"), rounds + 1);
+        let published: u64 = (0..=rounds).map(|id| round("crash", id).len() as u64).sum();
+        assert_eq!(site.metric("lastmile_ingest_bytes_total"), published);
         assert_eq!(site.metric("lastmile_redis_connected"), 1);
 
         // What is scraped is what is counted.
