@@ -1,6 +1,7 @@
 //! A history as one HTML page: every series with its levels, and where they changed.
 
 use crate::figures::short;
+use crate::gate::Metric;
 use crate::gate::summary::signed;
 use crate::history::{Change, Series, changes_table, method, short_revision};
 use crate::statistics::Sensitivity;
@@ -93,5 +94,8 @@ fn plot(series: &Series, changes: &[Change<'_>]) -> Option<(String, String)> {
     let told: Vec<String> = of_series.iter().filter_map(|change| change.point.change()).map(signed).collect();
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
     let words = format!("{} of {} by run", series.metric, series.case);
-    Some((format!("{}{told}", series.metric), plot.finish_still("third trend", &words)))
+    // Figures of others have a name, and a unit only in it.
+    let known = Metric::ALL.iter().find(|metric| metric.name() == series.metric);
+    let unit = known.map_or_else(String::new, |metric| format!(", {}", metric.unit()));
+    Some((format!("{}{unit}{told}", series.metric), plot.finish_still("third trend", &words)))
 }
