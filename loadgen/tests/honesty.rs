@@ -161,14 +161,6 @@ fn independent_subscriber(stub: &Stub) -> thread::JoinHandle<HashMap<u64, u64>> 
 
 #[test]
 fn a_second_independent_subscriber_sees_the_same() {
-    // A busy machine may hold up one of both for a while; what disagrees by nature disagrees each time.
-    let disagreements: Vec<String> =
-        (0..3).map_while(|_| compared_with_an_independent_subscriber()).collect();
-    assert!(disagreements.len() < 3, "{disagreements:?}");
-}
-
-/// What two subscribers of the same messages do not agree on.
-fn compared_with_an_independent_subscriber() -> Option<String> {
     // Every message takes 10 ms, every tenth 20: what the test's machine adds is small beside both.
     let stub = Stub::start(|number| match number % 10 {
         0 => Action::Freeze(Duration::from_millis(20)),
@@ -182,12 +174,11 @@ fn compared_with_an_independent_subscriber() -> Option<String> {
     let mut theirs: Vec<f64> =
         stub.arrivals().iter().map(|(id, sent_ns)| (heard[id] - sent_ns) as f64 / 1_000.0).collect();
     theirs.sort_by(f64::total_cmp);
-    let quantiles = [("p50", 0.5, ours.p50.unwrap()), ("p99", 0.99, ours.p99.unwrap())];
-    quantiles.into_iter().find_map(|(name, share, ours)| {
+    for (name, share, ours) in [("p50", 0.5, ours.p50.unwrap()), ("p99", 0.99, ours.p99.unwrap())] {
         let theirs = theirs[(share * theirs.len() as f64).ceil() as usize - 1];
         // 10 %, and half a millisecond for the way from the publisher to where the other one's time begins.
-        ((ours - theirs).abs() > 0.1 * theirs + 500.0).then(|| format!("{name}: {ours} and {theirs}"))
-    })
+        assert!((ours - theirs).abs() <= 0.1 * theirs + 500.0, "{name}: {ours} and {theirs}");
+    }
 }
 
 #[test]

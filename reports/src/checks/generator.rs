@@ -98,11 +98,10 @@ pub(super) fn generator_headroom(case: &CaseResult) -> Outcome {
             |faults: &[String]| format!("{}: the throughput may be the generator's", faults.join(", "));
         return if faults.is_empty() { Outcome::Holds } else { Outcome::Suspect(said(&faults).into()) };
     }
-    let canary = canary_tail(health).zip(case.latency_us.p99);
     if !faults.is_empty() {
         return Outcome::Invalid(faults.join(", ").into());
     }
-    let Some((tail, latency_us)) = canary else {
+    let Some((tail, latency_us)) = canary_tail(health).zip(case.latency_us.p99) else {
         return Outcome::NotJudged("the measured p99 is not resolved".to_owned());
     };
     let told = |(name, delay_us): (&str, f64)| {

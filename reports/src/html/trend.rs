@@ -95,7 +95,7 @@ fn plot(series: &Series, changes: &[Change<'_>]) -> Option<(String, String)> {
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
     let words = format!("{} of {} by run", series.metric, series.case);
     // Figures of others have a name, and a unit only in it.
-    let known = Metric::ALL.iter().find(|metric| metric.name() == series.metric);
-    let unit = known.map_or_else(String::new, |metric| format!(", {}", metric.unit()));
+    let unit =
+        Metric::named(&series.metric).map_or_else(String::new, |metric| format!(", {}", metric.unit()));
     Some((format!("{}{unit}{told}", series.metric), plot.finish_still("third trend", &words)))
 }
