@@ -22,6 +22,10 @@ const NOISE_EVERY: usize = 3;
 /// Of changes of this size, the share that is found.
 const PROMISE: [(f64, f64); 2] = [(1.2, 0.95), (1.1, 0.70)];
 
+/// The same of one metric that is worse alone among five: with 12 pairs, which is less than the promise and told in
+/// docs/ci.md, and by the end of the gate, which is more.
+const ALONE: [(f64, f64, f64); 2] = [(1.2, 0.85, 0.99), (1.1, 0.55, 0.85)];
+
 /// What a machine does to blocks, whatever build they measure.
 #[derive(Clone, Copy)]
 struct Conditions {
@@ -173,9 +177,8 @@ fn one_metric_that_is_worse_alone_among_five_is_found_by_the_end_of_the_gate() {
     let once = Looks::new(&[12], 0.01);
     for (place, metric) in METRICS.into_iter().enumerate() {
         // A change as large as what is allowed is told in half of the gates, by the very meaning of a threshold.
-        let promises =
-            PROMISE.into_iter().filter(|(factor, _)| factor - 1.0 > 1.5 * Threshold::of(metric).change);
-        for (factor, promised) in promises {
+        let held = ALONE.into_iter().filter(|(factor, ..)| factor - 1.0 > 1.5 * Threshold::of(metric).change);
+        for (factor, with_twelve, by_the_end) in held {
             let at_once = share(300, USUAL, alone(place, factor), &once, Outcome::Regression);
             let found = share(300, USUAL, alone(place, factor), &default_looks(), Outcome::Regression);
             println!(
@@ -184,9 +187,8 @@ fn one_metric_that_is_worse_alone_among_five_is_found_by_the_end_of_the_gate() {
                 at_once * 100.0,
                 found * 100.0
             );
-            assert!(found >= promised, "{} × {factor}: {found}", metric.name());
-            // What 12 pairs give is less than the promise, and told in docs/ci.md; not less than this.
-            assert!(at_once >= promised - 0.15, "{} × {factor}: {at_once}", metric.name());
+            assert!(found >= by_the_end, "{} × {factor}: {found}", metric.name());
+            assert!(at_once >= with_twelve, "{} × {factor}: {at_once}", metric.name());
         }
     }
 }
