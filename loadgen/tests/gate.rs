@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lastmile_processes::{PrivateRedis, Reply};
-use lastmile_reports::gate::{GateResult, Metric, Outcome, Role};
+use lastmile_reports::gate::{Block, GateResult, Metric, Outcome, Role};
 use support::{lastmile, server_program, text};
 
 /// Short blocks of little load: what is tested is not how well they measure.
@@ -247,7 +247,14 @@ fn a_duet_publishes_once_for_both_and_has_its_noise_in_pairs_of_its_own() {
     let calls: u64 = calls.split(',').next().unwrap().parse().unwrap();
     assert!((measured..2 * measured).contains(&calls), "{calls} publishes, {measured} measured");
     let judgement = &result.judgements[0];
-    assert!(judgement.pairs >= 6 && judgement.noise_changes.len() >= 2, "{judgement:?}");
+    // Each pair counts where it belongs, but those that a busy machine has made worthless.
+    let sound = |role: Role| {
+        let is_sound = |block: &&Block| block.faults.is_empty();
+        let is_paired = |pair: usize| of(Role::Base).filter(is_sound).any(|base| base.pair == pair);
+        of(role).filter(is_sound).filter(|block| is_paired(block.pair)).count()
+    };
+    assert_eq!(judgement.pairs, sound(Role::Candidate), "{judgement:?}");
+    assert_eq!(judgement.noise_changes.len(), sound(Role::BaseAgain), "{judgement:?}");
     assert!(result.conditions.iter().any(|(name, value)| name == "duet" && value.contains("one publisher")));
     let cores = std::thread::available_parallelism().unwrap().get();
     let told = result.remarks.iter().any(|remark| remark.contains("--allow-few-cores"));
