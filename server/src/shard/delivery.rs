@@ -227,56 +227,14 @@ impl Shard {
 mod tests {
     use std::time::Duration;
 
-    use lastmile_wire::request::{StreamRequest, Topic};
-    use tokio::sync::mpsc::UnboundedReceiver;
+    use lastmile_wire::request::StreamRequest;
 
     use super::*;
-    use crate::catalog::{Catalog, Subscription};
-    use crate::guard::Guard;
-    use crate::hub::{From, Hub};
+    use crate::hub::From;
     use crate::metrics::Metrics;
     use crate::published::Framing;
-    use crate::shard::{
-        QueueReader, SessionOutlet, SessionSeat, ShardId, ShardInput, ShardSender, ShardSettings,
-    };
-
-    /// A shard that a test moves step by step.
-    struct Bench {
-        shard: Shard,
-        sender: ShardSender,
-        inbox: UnboundedReceiver<ShardInput>,
-        subscription: Subscription,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let catalog = Catalog::new([("crash".to_owned(), "multiplier".to_owned())]);
-            let second = Duration::from_secs(1);
-            let guard = Arc::new(Guard::open(Arc::new(Metrics::new(1))));
-            let settings =
-                ShardSettings { backlog_bytes: 1000, heartbeat: second, idle_limit: second, guard };
-            let (sender, inbox) = ShardSender::channel();
-            let hub = Hub::new(1, vec![sender.clone()]);
-            let catalog = Arc::new(catalog);
-            let metrics = Arc::new(Metrics::new(1));
-            let shard = Shard::new(ShardId(0), Arc::clone(&catalog), settings, hub, metrics);
-            let shard = shard.expect("a shard");
-            let subscription = catalog.resolve(&Topic::Game("crash".to_owned())).expect("the game");
-            Self { shard, sender, inbox, subscription }
-        }
-
-        /// Makes the shard ask the hub for a newcomer; gives the hub's answer, not taken yet.
-        fn ask(&mut self) -> ShardInput {
-            self.shard.take(self.inbox.try_recv().expect("a join"));
-            self.inbox.try_recv().expect("an answer")
-        }
-
-        fn publish(&mut self, round_id: u64) {
-            let game = self.subscription.games()[0];
-            let payload = Bytes::from(format!("{round_id}"));
-            self.shard.take(ShardInput::Round(Arc::new(Published::new(game, round_id, payload, 0))));
-        }
-    }
+    use crate::shard::bench::Bench;
+    use crate::shard::{QueueReader, SessionOutlet, SessionSeat, ShardId, ShardInput};
 
     #[tokio::test]
     async fn a_newcomer_stays_when_the_last_member_before_it_is_closed_on_its_arrival() {

@@ -29,7 +29,7 @@ impl ShardId {
 }
 
 /// A member's name within its shard. The generation tells a member from the next one in the same slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MemberKey {
     pub(super) slot: u32,
     pub(super) generation: u32,

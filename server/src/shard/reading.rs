@@ -10,8 +10,9 @@ use super::poller::SocketEvent;
 use super::socket::Socket;
 use crate::protocol::CloseReason;
 
-/// Reads from one socket before others get their turn.
-const READS_IN_A_ROW: usize = 4;
+/// What is heard of one client before all others get their turn: some thirty commands, whose answers take a fraction of
+/// a millisecond. The poller tells of the rest again.
+const HEARD_AT_A_TIME_BYTES: usize = 1024;
 
 /// What is read and thrown away of a client that has been told goodbye: closing with bytes unread would reset the
 /// connection before it has seen why. Who goes on sending beyond that does not listen anyway.
@@ -78,29 +79,35 @@ impl Shard {
 
     fn on_readable(&mut self, key: MemberKey) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        for reads in 1.. {
-            let Some(outlet) = self.socket_of(key) else { break };
-            let count = match outlet.socket.receive(&mut buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    self.remove(key, CloseReason::PeerGone);
-                    break;
-                }
-                Ok(0) => {
-                    self.remove(key, CloseReason::ClientClosed);
-                    break;
-                }
-                Ok(count) => count,
-            };
-            self.hear(key, &mut buffer[..count]);
-            // The poller tells of bytes in the kernel again, but not of decrypted ones that are left here.
-            if reads >= READS_IN_A_ROW
-                && !self.socket_of(key).is_some_and(|outlet| outlet.socket.holds_unread())
-            {
-                break;
-            }
-        }
+        self.read(key, &mut buffer);
         self.read_buffer = buffer;
+        // Of decrypted bytes that are left the poller does not tell.
+        if self.socket_of(key).is_some_and(|outlet| outlet.socket.holds_unread()) {
+            self.unheard.insert(key);
+        }
+    }
+
+    fn read(&mut self, key: MemberKey, buffer: &mut [u8]) {
+        let Some(member) = self.members.get(key) else { return };
+        let Outlet::Socket(outlet) = &mut member.outlet else { return };
+        let room = match member.phase {
+            // It is only thrown away.
+            Phase::Closing { .. } => buffer.len(),
+            _ => HEARD_AT_A_TIME_BYTES,
+        };
+        match outlet.socket.receive(&mut buffer[..room]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => self.remove(key, CloseReason::PeerGone),
+            Ok(0) => self.remove(key, CloseReason::ClientClosed),
+            Ok(count) => self.hear(key, &mut buffer[..count]),
+        }
+    }
+
+    /// Goes on with those of whose bytes a part was heard.
+    pub(super) fn hear_rest(&mut self) {
+        for key in std::mem::take(&mut self.unheard) {
+            self.on_readable(key);
+        }
     }
 
     /// Hears what came along with the handshake.
@@ -141,5 +148,60 @@ impl Shard {
         if let Err(reason) = taken.and(heard) {
             self.close(key, reason);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::Ipv4Addr;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::guard::{Access, Transport};
+    use crate::hub::From;
+    use crate::protocol::websocket::WebSocket;
+    use crate::published::{Format, Framing};
+    use crate::shard::bench::Bench;
+    use crate::shard::{ShardInput, SocketJoin};
+
+    /// A masked text frame; a mask of zeroes changes nothing.
+    const PING: &[u8] = b"\x81\x8a\0\0\0\0{\"ping\":1}";
+
+    #[tokio::test]
+    async fn a_client_that_says_much_is_heard_a_little_at_a_time_and_to_its_end() {
+        const COMMANDS: usize = 300;
+        let mut bench = Bench::new();
+        let (mut client, socket) = UnixStream::pair().expect("two sockets");
+        socket.set_nonblocking(true).expect("a socket option");
+        let permit = bench.shard.settings.guard.connect(Transport::Tcp, Ipv4Addr::LOCALHOST.into());
+        bench.shard.take(ShardInput::JoinSocket(Box::new(SocketJoin {
+            socket: Socket::Plain(OwnedFd::from(socket)),
+            protocol: &WebSocket,
+            format: Format::plain(Framing::WebSocket),
+            access: Access::Granted,
+            subscription: bench.subscription.clone(),
+            from: From::default(),
+            head: Bytes::from_static(b"head"),
+            early: Vec::new(),
+            permit: permit.expect("a place"),
+        })));
+        let answer = bench.inbox.try_recv().expect("an answer of the hub");
+        let ShardInput::Attached { member, .. } = answer else { panic!("{answer:?}") };
+        bench.shard.take(answer);
+        client.read_exact(&mut [0; 4]).expect("the head");
+        client.write_all(&PING.repeat(COMMANDS)).expect("room");
+        let (mut heard, mut turns) = (0, 0);
+        while heard < COMMANDS as u64 {
+            bench.shard.on_socket_event(SocketEvent { member, readable: true, writable: false });
+            let now = bench.shard.counters().commands.get();
+            assert!(now > heard && now - heard <= HEARD_AT_A_TIME_BYTES.div_ceil(PING.len()) as u64);
+            (heard, turns) = (now, turns + 1);
+        }
+        assert_eq!(heard, COMMANDS as u64);
+        assert!(turns >= COMMANDS * PING.len() / HEARD_AT_A_TIME_BYTES, "{turns}");
     }
 }
