@@ -53,7 +53,8 @@ def check_rows(rows):
     for row in rows:
         lost = sum(run["lost"] for run in row["runs"])
         slow = [run for run in row["runs"] if run["achieved_rate"] < 0.95 * row["rate"]]
-        planned = row["rate"] * row["connections"]
+        # A message reaches the subscribers of one channel.
+        planned = row["rate"] * row["connections"] / row.get("games", 1)
         late = [run for run in row["runs"] if run["deliveries_per_s"] < 0.95 * planned]
         place = {"axis": row["axis"], "protocol": row["protocol"], "value": row["value"], "ratio": None,
                  "noise": False, "flagged": True}

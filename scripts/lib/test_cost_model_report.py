@@ -64,6 +64,13 @@ class Check(unittest.TestCase):
         late["runs"][0]["deliveries_per_s"] = 37_000
         self.assertEqual(flagged([late]), [(40, False)])
 
+    def test_a_message_reaches_the_subscribers_of_its_channel_only(self):
+        spread = {**row("channels", 10, [4], 100), "games": 10}
+        spread["runs"][0]["deliveries_per_s"] = 10_000
+        self.assertEqual(flagged([spread]), [])
+        spread["runs"][0]["deliveries_per_s"] = 9_000
+        self.assertEqual(flagged([spread]), [(10, False)])
+
     def test_the_same_load_on_two_axes_tells_the_noise(self):
         first, second = row("subscribers", 1000, [4]), row("rate", 40, [4.4])
         noise = [check["ratio"] for check in check_rows([first, second]) if "noise" in check["what"]]
