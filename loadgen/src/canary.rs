@@ -8,8 +8,10 @@ use std::thread::{self, JoinHandle};
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::new_latency_histogram;
+use rustix::thread::CpuSet;
 
 use crate::clock;
+use crate::cores::keep_this_thread_to;
 use crate::recorder::record;
 
 /// Time between two wake-ups.
@@ -26,14 +28,15 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// Lets it begin.
+    /// Lets it begin, on the cores that the threads it stands for keep to; `None` for all.
     ///
     /// # Errors
     /// What the system said when it refused a thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(cores: Option<CpuSet>) -> io::Result<Self> {
         let stop = Arc::<AtomicBool>::default();
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name(THREAD_NAME.into()).spawn(move || sing(&stopped))?;
+        let thread =
+            thread::Builder::new().name(THREAD_NAME.into()).spawn(move || sing(&stopped, cores.as_ref()))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
@@ -56,10 +59,11 @@ impl Drop for Canary {
     }
 }
 
-fn sing(stop: &AtomicBool) -> Histogram<u64> {
+fn sing(stop: &AtomicBool, cores: Option<&CpuSet>) -> Histogram<u64> {
     // As the workers are: the canary is to fare as they do. Only the kernel's own 50 µs are not wanted.
     clock::wake_this_thread_without_slack();
     clock::run_in_short_turns();
+    keep_this_thread_to(cores);
     let mut delays = new_latency_histogram();
     let mut beyond = 0;
     let mut due_ns = clock::now_ns();
@@ -81,12 +85,12 @@ mod tests {
     #[test]
     fn it_sings_once_a_millisecond_until_it_is_stopped() {
         let begun_ns = clock::now_ns();
-        let canary = Canary::start().unwrap();
+        let canary = Canary::start(None).unwrap();
         thread::sleep(Duration::from_millis(50));
         let delays = canary.stop();
         let lived_ms = (clock::now_ns() - begun_ns) / PERIOD_NS;
         // Up to the wake-up that found itself stopped; none is left out however late it came.
         assert!((1..=lived_ms + 1).contains(&delays.len()), "{} in {lived_ms} ms", delays.len());
-        drop(Canary::start().unwrap());
+        drop(Canary::start(None).unwrap());
     }
 }

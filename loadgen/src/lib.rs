@@ -11,6 +11,7 @@ pub mod channels;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod cores;
 pub mod environment;
 pub mod feed;
 pub mod gate;

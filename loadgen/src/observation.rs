@@ -3,6 +3,7 @@
 
 use hdrhistogram::Histogram;
 use lastmile_reports::schema::{Health, LatencySummary, ResourcePoint, ThreadUse};
+use rustix::thread::CpuSet;
 
 use crate::canary::{self, Canary};
 use crate::clock::{self, SECOND_NS};
@@ -97,6 +98,7 @@ pub struct Observation {
     before: Processes<Usage>,
     attached: Processes<Usage>,
     window: Option<Window>,
+    canary_cores: Option<CpuSet>,
 }
 
 #[derive(Debug)]
@@ -116,12 +118,12 @@ struct Window {
 }
 
 impl Observation {
-    /// Before the first connection.
-    pub fn begin(stack: &Stack) -> Self {
+    /// Before the first connection. `subscribers` are the cores that subscribers keep to, where they do.
+    pub fn begin(stack: &Stack, subscribers: Option<CpuSet>) -> Self {
         let processes =
             [stack.observed_server(), stack.processes.observed_redis(), Some(Observed::this_process())];
         let before = usages(&processes);
-        Self { processes, before, attached: before, window: None }
+        Self { processes, before, attached: before, window: None, canary_cores: subscribers }
     }
 
     /// All subscribers are attached.
@@ -138,7 +140,7 @@ impl Observation {
         let threads = Observed::this_process().threads().unwrap_or_default();
         let host = HostCounters::read();
         // A system without a thread to spare is told by the workers; this one is only missed.
-        let canary = Canary::start().ok();
+        let canary = Canary::start(self.canary_cores).ok();
         let now_ns = clock::now_ns();
         self.window = Some(Window {
             begun_ns: now_ns,

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use crate::channels::{Channel, Turns};
+use crate::cores::Cores;
 use crate::schedule::Arrivals;
 use crate::variant::Variant;
 
@@ -77,6 +78,8 @@ pub struct Plan {
     pub threads: usize,
     /// Connections in the middle of being opened, at most, over all workers.
     pub connecting: usize,
+    /// How server and subscribers share the cores.
+    pub cores: Cores,
     /// How closely it looks.
     pub instruments: Instruments,
 }

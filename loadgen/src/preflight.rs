@@ -141,6 +141,7 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
 mod tests {
     use super::*;
     use crate::channels::Channel;
+    use crate::cores::Cores;
     use crate::plan::{Instruments, Load};
     use crate::schedule::Arrivals;
 
@@ -159,6 +160,7 @@ mod tests {
             slices: Vec::new(),
             threads: 1,
             connecting: 1,
+            cores: Cores::Shared,
             instruments: Instruments::default(),
         }
     }

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use lastmile_reports::histogram::new_latency_histogram;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::CpuSet;
 
 use crate::clock;
+use crate::cores::keep_this_thread_to;
 use crate::feed::FeedConnection;
 use crate::in_flight::InFlight;
 use crate::message::MessageTemplate;
@@ -112,10 +113,7 @@ impl Publisher {
         };
         let thread = thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
             clock::wake_this_thread_precisely();
-            if let Some(cores) = cores {
-                // A refusal leaves it where this slice is, which only costs evenness.
-                let _ = sched_setaffinity(None, &cores);
-            }
+            keep_this_thread_to(cores.as_ref());
             let published = match &in_flight {
                 None => work.publish_all(),
                 Some(in_flight) => work.publish_closed_loop(in_flight),

@@ -174,7 +174,9 @@ impl Progressing<'_> {
         let protocol = case.variant;
         let processes = Arc::<Processes>::default();
         interrupt.guard(&processes);
-        let made = request.stack.make(protocol, processes, &case.load.channels);
+        let halves = plan.cores.halves();
+        let server_cores = halves.map(|halves| halves.server);
+        let made = request.stack.make(protocol, processes, &case.load.channels, server_cores);
         if interrupt.is_asked() {
             return Err(RunError::Slice { protocol, source: SliceError::Interrupted });
         }
@@ -186,6 +188,7 @@ impl Progressing<'_> {
             first_id: first_id(plan.seed, number as u64),
             seed: plan.seed.wrapping_add(number as u64),
             threads: plan.threads,
+            halves,
             connecting: plan.connecting,
             instruments: plan.instruments,
             seat: self.seat,

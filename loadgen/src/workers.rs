@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
+use rustix::thread::CpuSet;
+
 use crate::adapter::identity::IdPlace;
 use crate::channels::{Channel, Turns};
 use crate::clock;
+use crate::cores::keep_this_thread_to;
 use crate::in_flight::{InFlight, WorkerShare};
 use crate::kernel_time::{KernelRecorder, Offset};
 use crate::live::LatencyCounts;
@@ -33,6 +36,8 @@ pub struct Work {
     pub subscribers: usize,
     /// Workers, at most one a subscriber.
     pub threads: usize,
+    /// The cores they keep to; `None` for all.
+    pub cores: Option<CpuSet>,
     /// Connections being opened at once, over all workers.
     pub connecting: usize,
     /// Times of the messages.
@@ -126,7 +131,11 @@ impl Workers {
                 .with_id(work.id.clone());
             let (stop, work) = (Arc::clone(&workers.stop), work.clone());
             let thread = thread::Builder::new().name(format!("subscribers {number}")).spawn(move || {
-                clock::run_in_short_turns();
+                // On cores of their own they are in nobody's way but the canary's, which then goes ahead of them.
+                if work.cores.is_none() {
+                    clock::run_in_short_turns();
+                }
+                keep_this_thread_to(work.cores.as_ref());
                 let asked = Asked { channels: &work.channels, turns, subscribers: share };
                 drive(&work.target, work.variant, asked, pace, &stop, recorder)
             })?;

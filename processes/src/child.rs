@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::thread::CpuSet;
 
 use crate::ProcessError;
 use crate::output::{Line, Output};
@@ -32,6 +33,7 @@ pub struct Launch {
     environment: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
     user: Option<(u32, u32)>,
+    cores: Option<CpuSet>,
     stop_signal: Signal,
     stop_grace: Duration,
     orphan_signal: Signal,
@@ -47,6 +49,7 @@ impl Launch {
             environment: Vec::new(),
             folder: None,
             user: None,
+            cores: None,
             stop_signal: Signal::TERM,
             stop_grace: STOP_GRACE,
             orphan_signal: Signal::KILL,
@@ -88,6 +91,13 @@ impl Launch {
         self
     }
 
+    /// Lets it run on these cores only; otherwise it may run where the thread that starts it may.
+    #[must_use]
+    pub fn cores(mut self, cores: Option<CpuSet>) -> Self {
+        self.cores = cores;
+        self
+    }
+
     /// The signal that asks it to end, `SIGTERM` by default, and how long it may take before it is killed.
     #[must_use]
     pub fn stop_with(mut self, signal: Signal, grace: Duration) -> Self {
@@ -110,7 +120,7 @@ impl Launch {
     pub fn spawn(&self) -> Result<Child, ProcessError> {
         let failed =
             |source| ProcessError::Spawn { name: self.name.clone(), program: self.program.clone(), source };
-        let mut process = spawner::spawn(self.command()).map_err(failed)?;
+        let mut process = spawner::spawn(self.command(), self.cores).map_err(failed)?;
         let attached = attach(&mut process);
         let (pid, pidfd, output) = match attached {
             Ok(attached) => attached,

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::thread::CpuSet;
 use tempfile::TempDir;
 
 use crate::folder;
@@ -31,6 +32,8 @@ pub struct RedisOptions {
     pub tcp: bool,
     /// Further arguments of `redis-server`, such as `--io-threads 2`.
     pub arguments: Vec<String>,
+    /// The cores it keeps to; `None` for those of the thread that starts it.
+    pub cores: Option<CpuSet>,
 }
 
 /// A `redis-server` on a Unix socket in a folder of its own, without persistence, gone when dropped.
@@ -192,6 +195,7 @@ impl PrivateRedis {
             .argument(self.folder.path())
             .arguments(&self.options.arguments)
             .folder(self.folder.path())
+            .cores(self.options.cores)
     }
 
     fn failed(&self, source: io::Error) -> ProcessError {

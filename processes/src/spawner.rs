@@ -10,19 +10,19 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread;
 
-use rustix::thread::{sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 type Job = Box<dyn FnOnce() + Send>;
 
 static SPAWNER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 
-/// Starts `command` from the spawner thread and waits until that is done.
-pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
+/// Starts `command` from the spawner thread and waits until that is done. It runs on `cores`, or where its asker may, as if
+/// the asker had forked it.
+pub(crate) fn spawn(mut command: Command, cores: Option<CpuSet>) -> io::Result<Child> {
     let (answer, answered) = sync_channel(1);
-    let cores = sched_getaffinity(None);
+    let cores = cores.map_or_else(|| sched_getaffinity(None), Ok);
     let job: Job = Box::new(move || {
-        // A child may run where its asker may, as if the asker had forked it. Where that can't be told or set, it runs
-        // anywhere.
+        // Where that can't be told or set, it runs anywhere.
         if let Ok(cores) = &cores {
             let _ = sched_setaffinity(None, cores);
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use lastmile_processes::{Child, Launch, ProcessError, ScratchFolder};
 use rustix::process::{Resource, getrlimit};
+use rustix::thread::CpuSet;
 
 use super::text::fill;
 use super::{Adapter, Ready, Start};
@@ -99,6 +100,8 @@ pub struct Surroundings<'a> {
     pub redis: Option<&'a str>,
     /// Its socket.
     pub redis_socket: Option<&'a str>,
+    /// The cores the program keeps to; `None` for any.
+    pub cores: Option<CpuSet>,
 }
 
 /// A program that is starting.
@@ -132,7 +135,7 @@ pub fn launch<'a>(
     }
     let mut words = start.command.iter().map(|word| fill(word, "{", "}", &values));
     let program = words.next().unwrap_or_default();
-    let child = Launch::new(title.as_str(), program).arguments(words).spawn();
+    let child = Launch::new(title.as_str(), program).arguments(words).cores(surroundings.cores).spawn();
     let child = child.map_err(|source| LaunchError::Process { source, needs: start.needs.clone() })?;
     Ok((child, Starting { adapter, start, port }))
 }

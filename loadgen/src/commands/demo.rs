@@ -66,6 +66,7 @@ pub fn execute(arguments: &DemoArguments, interrupt: &Interrupt) -> Result<(), D
         Variant::WS,
         Arc::clone(&processes),
         &[],
+        None,
     )?;
     let (Some(http), Feed::Redis(redis)) = (&stack.target.http, &stack.feed) else {
         // A private stack has both.

@@ -233,6 +233,7 @@ mod tests {
                 slices: vec![],
                 threads: 1,
                 connecting: 1,
+                cores: crate::cores::Cores::Shared,
                 instruments: crate::plan::Instruments::default(),
             },
             conditions: vec![],

@@ -10,6 +10,7 @@ use lastmile_wire::request::Topic;
 
 use crate::adapter::{Adapter, Publish};
 use crate::channels::Channel;
+use crate::cores::{Cores, words};
 use crate::feed::{Feed, FeedError, HttpUrlError};
 use crate::message::{Game, MessageTemplate, PayloadTooSmall};
 use crate::observe::Observed;
@@ -234,8 +235,8 @@ fn plan(scenario: &Scenario, target: Option<&Target>) -> Result<Plan, SetupError
     }
     let slices = interleave(&shares, scenario.slices, scenario.seed);
     let (threads, connecting) = (scenario.threads.into(), scenario.connecting.into());
-    let instruments = scenario.instruments;
-    Ok(Plan { seed: scenario.seed, cases, slices, threads, connecting, instruments })
+    let (cores, instruments) = (scenario.cores, scenario.instruments);
+    Ok(Plan { seed: scenario.seed, cases, slices, threads, connecting, cores, instruments })
 }
 
 /// Every load of a matrix. The protocols are measured next to each other under each.
@@ -396,11 +397,24 @@ pub fn conditions(plan: &Plan, stack: &StackPlan) -> Vec<(String, String)> {
         ("heartbeat", "the server's default, for all that have one".to_owned()),
         ("streams a connection", streams(plan)),
         ("client threads", plan.threads.to_string()),
+        ("cores", cores(plan.cores, stack)),
         ("timestamps", write_timestamps(plan.instruments.timestamps).to_owned()),
         ("stages", if plan.instruments.stages { "noted by the server" } else { "not noted" }.to_owned()),
     ];
     let said = pairs.into_iter().filter(|(_, value)| !value.is_empty());
     said.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Which cores server and subscribers have.
+fn cores(cores: Cores, stack: &StackPlan) -> String {
+    let Some(halves) = cores.halves() else {
+        return "shared by server and subscribers".to_owned();
+    };
+    let subscribers = words(&halves.subscribers);
+    match stack {
+        StackPlan::Foreign { .. } => format!("subscribers {subscribers}"),
+        _ => format!("server {}, subscribers {subscribers}", words(&halves.server)),
+    }
 }
 
 /// How messages are known that are not known by all of their bytes.

@@ -12,8 +12,9 @@ use lastmile_reports::schema::RunResult;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::sched_getaffinity;
 
+use crate::cores::{halves, keep_this_thread_to};
 use crate::interrupt::Interrupt;
 use crate::plan::{Plan, Slice};
 use crate::progress::Silent;
@@ -197,8 +198,8 @@ impl<'a> Measuring<'a> {
             let threads = sides.map(|(role, seat, half)| {
                 let (plan, run_request) = block(request, case, role, seed, redis.clone());
                 let thread = scope.spawn(move || {
-                    // Threads and processes made from here on inherit it. A refusal shows as noise, no more.
-                    let _ = sched_setaffinity(None, &half);
+                    // Threads and processes made from here on inherit it.
+                    keep_this_thread_to(Some(&half));
                     run_beside(&plan, &run_request, Some(&seat), interrupt, &Silent)
                 });
                 (role, thread)
@@ -356,19 +357,6 @@ fn block(
     (plan, run_request)
 }
 
-/// Cores in two halves.
-fn halves(all: &CpuSet) -> [CpuSet; 2] {
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
-    let (first, second) = cores.split_at(cores.len() / 2);
-    [first, second].map(|half| {
-        let mut set = CpuSet::new();
-        for core in half {
-            set.set(*core);
-        }
-        set
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,14 +366,5 @@ mod tests {
         let said = "ws: lastmile-server ended with exit status: 2: error: unexpected argument '--games' found\n\nUsage";
         assert!(advice(said).unwrap().contains("does not know --games, needed for more than one game"));
         assert_eq!(advice("ws: lastmile-server ended with exit status: 1"), None);
-    }
-
-    #[test]
-    fn halves_of_the_cores_are_disjoint_and_whole() {
-        let all = sched_getaffinity(None).unwrap();
-        let [first, second] = halves(&all);
-        assert_eq!(first.count() + second.count(), all.count());
-        assert!((0..CpuSet::MAX_CPU).all(|core| !(first.is_set(core) && second.is_set(core))));
-        assert!(first.count().abs_diff(second.count()) <= 1);
     }
 }

@@ -20,6 +20,7 @@ use lastmile_reports::store::{self, StoreError};
 use lastmile_wire::request::Topic;
 
 use crate::adapter::Adapter;
+use crate::cores::Cores;
 use crate::environment::cores;
 use crate::gate::settings::GateSettings;
 use crate::plan::Instruments;
@@ -50,6 +51,8 @@ pub struct Scenario {
     pub threads: u16,
     /// Connections in the middle of being opened, at most.
     pub connecting: u16,
+    /// How server and subscribers share the cores.
+    pub cores: Cores,
     /// How closely the run looks.
     pub instruments: Instruments,
     /// Slices each case is measured in; `None` for as many as suit its duration.
@@ -263,6 +266,13 @@ fn plan_of_result(path: &Path) -> Result<String, ScenarioError> {
 fn of_adapter(defaults: &LoadSettings, adapter: Option<&Adapter>) -> LoadSettings {
     let protocols = adapter.map(Adapter::variants);
     LoadSettings { protocols, ..LoadSettings::default() }.over(defaults)
+}
+
+/// Apart, unless told otherwise, where we start the server; where somebody else does, it may be anywhere.
+fn default_cores(server: &ServerSettings) -> Cores {
+    let is_started = |adapter: &Adapter| adapter.start.is_some();
+    let is_ours = server.target.is_empty() || server.adapter.as_deref().is_some_and(is_started);
+    if is_ours { Cores::Apart } else { Cores::Shared }
 }
 
 /// Threads that drive subscribers, unless told otherwise.

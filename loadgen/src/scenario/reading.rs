@@ -13,9 +13,10 @@ use super::server::ServerSettings;
 use super::settings::{LoadSettings, RunSettings};
 use super::values::{
     BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, RATE, SEED, SLICES, THREADS,
-    parse_arrivals, parse_duration, parse_encoding, parse_name, parse_path, parse_switch, parse_timestamps,
+    parse_arrivals, parse_cores, parse_duration, parse_encoding, parse_name, parse_path, parse_switch,
+    parse_timestamps,
 };
-use super::{Problem, Scenario, ScenarioError, default_threads};
+use super::{Problem, Scenario, ScenarioError, default_cores, default_threads};
 use crate::adapter::Adapter;
 use crate::plan::Instruments;
 
@@ -37,7 +38,7 @@ const LOAD_KEYS: [&str; 14] = [
     "warmup",
 ];
 /// Keys of what holds for the whole run.
-const RUN_KEYS: [&str; 6] = ["threads", "connecting", "slices", "timestamps", "stages", "seed"];
+const RUN_KEYS: [&str; 7] = ["threads", "cores", "connecting", "slices", "timestamps", "stages", "seed"];
 /// Keys of what is under test.
 const SERVER_KEYS: [&str; 5] = ["redis", "target", "ws-path", "sse-path", "publish-http"];
 /// Keys of `[gate]`.
@@ -154,6 +155,7 @@ impl Draft {
             // Short enough to be typed again.
             seed: run.seed.unwrap_or_else(|| rand::random::<u32>().into()),
             threads: run.threads.unwrap_or_else(default_threads),
+            cores: run.cores.unwrap_or_else(|| default_cores(&server)),
             connecting: run.connecting.unwrap_or(super::CONNECTING),
             instruments: Instruments { timestamps: run.timestamps.unwrap_or_default(), stages: run.stages },
             slices: run.slices,
@@ -231,6 +233,7 @@ fn read_load(table: Table<'_>) -> Result<LoadSettings, Mistake> {
 fn read_run(table: Table<'_>) -> Result<RunSettings, Mistake> {
     Ok(RunSettings {
         threads: table.optional("threads", |entry| entry.integer(&THREADS))?,
+        cores: table.optional("cores", |entry| entry.parsed(parse_cores))?,
         slices: table.optional("slices", |entry| entry.integer(&SLICES))?,
         connecting: table.optional("connecting", |entry| entry.integer(&CONNECTING))?,
         timestamps: table.optional("timestamps", |entry| entry.parsed(parse_timestamps))?,

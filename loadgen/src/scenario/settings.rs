@@ -12,9 +12,10 @@ use lastmile_wire::request::Topic;
 
 use super::values::{
     BATCH_MS, CONNECTING, CONNECTIONS, GAMES, IN_FLIGHT, PAYLOAD, SEED, SLICES, THREADS, parse_arrivals,
-    parse_duration, parse_encoding, parse_name, parse_rate, parse_switch, parse_timestamps,
+    parse_cores, parse_duration, parse_encoding, parse_name, parse_rate, parse_switch, parse_timestamps,
 };
 use super::{Matrix, Pace, Problem};
+use crate::cores::Cores;
 use crate::plan::Timestamps;
 use crate::schedule::Arrivals;
 use crate::variant::{Carrier, Encoding, Tls, Variant};
@@ -98,6 +99,11 @@ pub struct RunSettings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(THREADS))]
     pub threads: Option<u16>,
 
+    /// The cores of server and subscribers: apart (a half each, so that the scheduler can't set one behind the other), or
+    /// shared [default: apart, and shared with a --target that runs already]
+    #[arg(long, value_name = "HOW", value_parser = parse_cores)]
+    pub cores: Option<Cores>,
+
     /// Connections in the middle of being opened, at most [default: 128]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(CONNECTING))]
     pub connecting: Option<u16>,
@@ -127,6 +133,7 @@ impl RunSettings {
     pub fn over(self, below: &Self) -> Self {
         Self {
             threads: self.threads.or(below.threads),
+            cores: self.cores.or(below.cores),
             connecting: self.connecting.or(below.connecting),
             timestamps: self.timestamps.or(below.timestamps),
             stages: self.stages || below.stages,

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::cores::Cores;
 use crate::in_flight::MOST_IN_FLIGHT;
 use crate::plan::Timestamps;
 use crate::schedule::Arrivals;
@@ -101,6 +102,17 @@ pub fn write_timestamps(timestamps: Timestamps) -> &'static str {
         Timestamps::User => "user",
         Timestamps::Kernel => "kernel",
     }
+}
+
+/// Understands how the cores are shared out.
+///
+/// # Errors
+/// What to give.
+pub fn parse_cores(text: &str) -> Result<Cores, String> {
+    [Cores::Apart, Cores::Shared]
+        .into_iter()
+        .find(|cores| cores.name() == text)
+        .ok_or_else(|| format!("{text:?} is no way to share cores; give apart or shared"))
 }
 
 /// Understands how messages are spaced.

@@ -19,6 +19,7 @@ impl Scenario {
         say("title", self.title.clone().map(Value::from));
         say("seed", Some(self.seed.into()));
         say("threads", Some(self.threads.into()));
+        say("cores", Some(self.cores.name().into()));
         say("connecting", Some(self.connecting.into()));
         say("timestamps", Some(write_timestamps(self.instruments.timestamps).into()));
         say("stages", self.instruments.stages.then_some(true.into()));
@@ -68,7 +69,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         for text in [
             "",
-            "timestamps = 'kernel'\nstages = true",
+            "timestamps = 'kernel'\nstages = true\ncores = 'shared'",
             "in-flight = [1, 8]\ntype = 'color'\nredis = 'redis://:secret@h:1'",
             "rate = [0.1, 3]\narrivals = 'poisson'\ngames = [1, 5]\nseed = 9223372036854775807\ntitle = '\"ä\\'",
             "tls = [true, false]\nbatch-ms = [0, 100]\nencoding = ['msgpack']\nwarmup = '0s'\n[[matrix]]\n[[matrix]]\npayload = [200, 300]",
@@ -82,6 +83,7 @@ mod tests {
             assert_eq!(again.matrices, scenario.matrices, "{text}");
             assert_eq!((again.seed, again.title), (scenario.seed, scenario.title));
             assert_eq!(again.instruments, scenario.instruments);
+            assert_eq!(again.cores, scenario.cores);
         }
     }
 }

@@ -11,6 +11,7 @@ use lastmile_reports::schema::ResourcePoint;
 
 use crate::channels::Channel;
 use crate::clock;
+use crate::cores::Halves;
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::kernel_time::Offset;
@@ -42,6 +43,8 @@ pub struct SliceRequest<'a> {
     pub seed: u64,
     /// Worker threads.
     pub threads: usize,
+    /// What is whose, where server and subscribers do not share the cores.
+    pub halves: Option<Halves>,
     /// Connections being opened at once, over all workers.
     pub connecting: usize,
     /// How closely to look.
@@ -156,7 +159,8 @@ pub fn measure(
     // A closed loop claims no latency, neither a client's nor a kernel's.
     let wants_stamps = request.instruments.timestamps == Timestamps::Kernel && in_flight.is_none();
     let kernel_offset = wants_stamps.then(Offset::measure);
-    let observation = Observation::begin(stack);
+    let cores = request.halves.map(|halves| halves.subscribers);
+    let observation = Observation::begin(stack, cores);
     let begun_ns = clock::now_ns();
     let work = Work {
         target: stack.target.clone(),
@@ -164,6 +168,7 @@ pub fn measure(
         channels: Arc::clone(&load.channels),
         subscribers: load.connections,
         threads: request.threads,
+        cores,
         connecting: request.connecting,
         table: Arc::clone(&table),
         templates: Arc::clone(&templates),

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use lastmile_processes::{Child, Launch, ProcessError};
+use rustix::thread::CpuSet;
 
 use crate::redis::RedisUrl;
 use crate::target::{Paths, Target};
@@ -23,11 +24,15 @@ pub struct ServerCommand {
 }
 
 impl ServerCommand {
-    /// Starts it at a port that is free now.
+    /// Starts it at a port that is free now, on these cores or on any.
     ///
     /// # Errors
     /// [`ProcessError`] where it can't be started.
-    pub fn spawn(&self, redis: &RedisUrl) -> Result<(Child, SocketAddr), ProcessError> {
+    pub fn spawn(
+        &self,
+        redis: &RedisUrl,
+        cores: Option<CpuSet>,
+    ) -> Result<(Child, SocketAddr), ProcessError> {
         // Given up again: a foreign server can't take over a socket. Whoever takes the port meanwhile shows at once.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = address.map_err(|source| ProcessError::Spawn {
@@ -44,6 +49,7 @@ impl ServerCommand {
             .environment("PORT", &port)
             .environment("REDIS_URL", &redis)
             .environment("LASTMILE_REDIS", &redis)
+            .cores(cores)
             .spawn()?;
         Ok((child, address))
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use lastmile_processes::{Child, Launch, PrivateRedis, ProcessError, RedisOptions, ScratchFolder};
 use lastmile_wire::channel::stream_channel;
+use rustix::thread::CpuSet;
 use serde::Deserialize;
 
 use crate::adapter::identity::IdPlace;
@@ -122,7 +123,8 @@ impl StackPlan {
 
     /// Makes what a variant needs, with the games of these channels. Whatever is started is in `processes` from its
     /// first moment, so that it can be killed from
-    /// there before everything is ready.
+    /// there before everything is ready. What we start to be measured keeps to `cores`; a Redis that only feeds it does
+    /// not.
     ///
     /// # Errors
     /// [`StackError`] with the end of the log of what did not start.
@@ -131,9 +133,10 @@ impl StackPlan {
         variant: Variant,
         processes: Arc<Processes>,
         channels: &[Channel],
+        cores: Option<CpuSet>,
     ) -> Result<Stack, StackError> {
         match self {
-            Self::Described { adapter, redis } => described(adapter, redis.as_ref(), processes),
+            Self::Described { adapter, redis } => described(adapter, redis.as_ref(), processes, cores),
             Self::Foreign { target, feed, pid, adapter } => Ok(Stack {
                 target: target.as_ref().clone(),
                 feed: feed.clone(),
@@ -151,7 +154,7 @@ impl StackPlan {
                         .start_redis(RedisOptions { tcp: true, ..RedisOptions::default() })?
                         .parse()?,
                 };
-                let target = processes.start_command(command, &redis_url)?;
+                let target = processes.start_command(command, &redis_url, cores)?;
                 Ok(Stack {
                     target,
                     feed: Feed::Redis(redis_url),
@@ -163,14 +166,18 @@ impl StackPlan {
                 })
             }
             Self::Private { program, redis, stages } => {
+                // Of the floor below everything, Redis is the server.
+                let redis_cores = cores.filter(|_| variant.carrier() == Carrier::Redis);
+                let options = RedisOptions { cores: redis_cores, ..RedisOptions::default() };
                 let redis_url = match redis {
                     Some(url) => url.clone(),
-                    None => processes.start_redis(RedisOptions::default())?.parse()?,
+                    None => processes.start_redis(options)?.parse()?,
                 };
                 let (mut target, mut server_version) = (Target::default(), None);
                 // The floor below everything has no server.
                 if variant.carrier() != Carrier::Redis {
-                    let ready = processes.start_server(program, &redis_url, variant, channels, *stages)?;
+                    let ready =
+                        processes.start_server(program, &redis_url, variant, channels, *stages, cores)?;
                     target = ready.target()?;
                     server_version = Some(ready.version);
                 }
@@ -219,13 +226,14 @@ fn described(
     adapter: &Adapter,
     redis: Option<&RedisUrl>,
     processes: Arc<Processes>,
+    cores: Option<CpuSet>,
 ) -> Result<Stack, StackError> {
     let redis_url: Option<RedisUrl> = match (&adapter.publish, redis) {
         (Publish::Http(_), _) => None,
         (Publish::Redis(_), Some(url)) => Some(url.clone()),
         (Publish::Redis(_), None) => Some(processes.start_redis(RedisOptions::default())?.parse()?),
     };
-    let address = processes.start_described(adapter, redis_url.as_ref())?;
+    let address = processes.start_described(adapter, redis_url.as_ref(), cores)?;
     let feed = match (&adapter.publish, &redis_url) {
         (Publish::Http(template), _) => {
             let url = template.replace("{address}", &address.to_string());
@@ -264,8 +272,13 @@ impl Processes {
         Ok(redis.tcp_url().unwrap_or_else(|| redis.url()))
     }
 
-    fn start_command(&self, command: &ServerCommand, redis: &RedisUrl) -> Result<Target, StackError> {
-        let (spawned, address) = command.spawn(redis)?;
+    fn start_command(
+        &self,
+        command: &ServerCommand,
+        redis: &RedisUrl,
+        cores: Option<CpuSet>,
+    ) -> Result<Target, StackError> {
+        let (spawned, address) = command.spawn(redis, cores)?;
         let server = self.server.get_or_init(|| spawned);
         Ok(command.wait_until_it_listens(server, address, READY_PATIENCE)?)
     }
@@ -277,6 +290,7 @@ impl Processes {
         variant: Variant,
         channels: &[Channel],
         stages: bool,
+        cores: Option<CpuSet>,
     ) -> Result<ReadyLine, StackError> {
         let games = channels_file(channels)?;
         let mut launch = Launch::new("lastmile-server", program.path())
@@ -300,7 +314,7 @@ impl Processes {
             launch = launch.arguments(["--tcp-listen", "127.0.0.1:0"]);
         }
         launch = launch.arguments(program.arguments());
-        let spawned = launch.spawn()?;
+        let spawned = launch.cores(cores).spawn()?;
         let server = self.server.get_or_init(|| spawned);
         let line = server.read_line(READY_PATIENCE)?;
         match serde_json::from_str::<ReadyLine>(&line) {
@@ -310,14 +324,19 @@ impl Processes {
     }
 
     /// Starts the server of a description; tells its address.
-    fn start_described(&self, adapter: &Adapter, redis: Option<&RedisUrl>) -> Result<SocketAddr, StackError> {
+    fn start_described(
+        &self,
+        adapter: &Adapter,
+        redis: Option<&RedisUrl>,
+        cores: Option<CpuSet>,
+    ) -> Result<SocketAddr, StackError> {
         let Some(start) = &adapter.start else { return Err(StackError::NoStart) };
         let url = redis.map(ToString::to_string);
         let socket = url.as_deref().and_then(|url| url.strip_prefix("redis+unix://"));
         let (child, starting) = {
             let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
             let scratch = scratch.insert(ScratchFolder::new()?);
-            let surroundings = Surroundings { scratch, redis: url.as_deref(), redis_socket: socket };
+            let surroundings = Surroundings { scratch, redis: url.as_deref(), redis_socket: socket, cores };
             launch(adapter, start, &surroundings)?
         };
         let server = self.server.get_or_init(|| child);
