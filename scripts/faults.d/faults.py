@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/lib"))
 from inject import FAULTS  # noqa: E402
-from processes import Failure, Processes, first_line, say, start_redis  # noqa: E402
+from processes import Failure, Processes, first_line, halves, say, start_redis  # noqa: E402
 
 BINARIES = ROOT / "target/release"
 # What the bystanders' p99 may move by.
@@ -59,12 +59,12 @@ class Measuring:
         with open(f"{self.folder}/log", "w+b") as log:
             server = self.processes.start(
                 [BINARIES / "lastmile-server", "--listen", "127.0.0.1:0", "--redis", f"redis+unix://{redis}",
-                 "--database", f"sqlite://{self.folder}/rounds.db"], log)
+                 "--database", f"sqlite://{self.folder}/rounds.db"], log, cores=halves()[0])
             address = first_line(server)["http"]
             warmup_s = WARMUP_S.get(fault, 4)
             subscribers = 200 if with_fault else ALONE_SUBSCRIBERS.get(fault, 200)
             client = self.processes.start(
-                [BINARIES / "lastmile", "run", "--json", "--slices", "1", "--protocols", self.options.protocol, "--connections", subscribers, "--rate", "100",
+                [BINARIES / "lastmile", "run", "--json", "--cores", "apart", "--slices", "1", "--protocols", self.options.protocol, "--connections", subscribers, "--rate", "100",
                  "--payload", PAYLOAD_BYTES.get(fault, 256), "--duration", f"{self.options.seconds:g}s",
                  "--warmup", f"{warmup_s}s", "--target", f"http://{address}", "--redis", f"redis+unix://{redis}",
                  "--target-pid", server.pid, "--out", f"{self.folder}/result"],

@@ -22,9 +22,18 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def die_with_parent():
-    """In the child: whatever ends us ends it too, even where no handler can run."""
+def die_with_parent(cores=None):
+    """In the child: whatever ends us ends it too, even where no handler can run. It keeps to these cores, or to none."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def halves():
+    """The cores of servers and those of clients, as `lastmile run --cores apart` shares them out; both all where there is only one."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    return (cores[:half], cores[half:]) if half else (cores, cores)
 
 
 class Processes:
@@ -33,13 +42,13 @@ class Processes:
     def __init__(self):
         self.running = []
 
-    def start(self, command, log, stdout=subprocess.PIPE, **options):
+    def start(self, command, log, stdout=subprocess.PIPE, cores=None, **options):
         process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=log,
-            preexec_fn=die_with_parent,
+            preexec_fn=lambda: die_with_parent(cores),
             **options,
         )
         self.running.append(process)

@@ -22,12 +22,14 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-from processes import READY_PATIENCE_S, Failure, Processes, first_line, say, start_redis  # noqa: E402
+from processes import READY_PATIENCE_S, Failure, Processes, first_line, halves, say, start_redis  # noqa: E402
 
 ROOT = Path(os.environ.get("LASTMILE_ROOT", Path(__file__).resolve().parents[2]))
 BINARIES = Path(os.environ.get("LASTMILE_BINARIES", ROOT / "target/release"))
 HERE = Path(__file__).resolve().parent
 # What ratios are made against.
+# Else the scheduler sets clients behind the server they hear, on its own core, and decides the figures by luck.
+SERVER_CORES, CLIENT_CORES = halves()
 REFERENCES = ["bun", "floor", "floor-joined"]
 # How long a measurement may take beyond its own length.
 RUN_PATIENCE_S = 120
@@ -54,7 +56,7 @@ class Server:
     def start(self, processes, folder, redis, log):
         """Process and HOST:PORT of a fresh server."""
         command, environment = self.command(redis)
-        process = processes.start(command, log, env={**os.environ, **environment})
+        process = processes.start(command, log, cores=SERVER_CORES, env={**os.environ, **environment})
         return process, first_line(process)["http"]
 
     def feed(self, redis, _address):
@@ -79,7 +81,7 @@ class Nchan(Server):
             text = text.replace(f"@{name}@", str(value))
         configuration = Path(folder) / "nchan.conf"
         configuration.write_text(text)
-        process = processes.start([nginx(), "-p", folder, "-e", Path(folder) / "error.log", "-c", configuration], log)
+        process = processes.start([nginx(), "-p", folder, "-e", Path(folder) / "error.log", "-c", configuration], log, cores=SERVER_CORES)
         until = time.monotonic() + READY_PATIENCE_S
         while True:
             try:
@@ -155,8 +157,11 @@ class Measurement:
     def __init__(self, name, group, flags, seconds, figures):
         self.name, self.group, self.flags, self.seconds, self.figures = name, group, flags, seconds, figures
 
+    # Where it runs; `lastmile run` knows itself.
+    cores = None
+
     def command(self, server, address, redis, pid, folder):
-        command = [BINARIES / "lastmile", "run", "--json", "--slices", "1", "--out", folder, "--target", f"http://{address}"]
+        command = [BINARIES / "lastmile", "run", "--json", "--cores", "apart", "--slices", "1", "--out", folder, "--target", f"http://{address}"]
         command += ["--target-pid", pid, "--protocols", server.protocol, f"--{server.protocol}-path", server.path]
         return [*command, *server.feed(redis, address), *self.flags]
 
@@ -175,6 +180,8 @@ class Measurement:
 
 class Independent(Measurement):
     """The same load by a client that shares no code with lastmile and knows when the last subscriber was reached."""
+
+    cores = CLIENT_CORES
 
     def command(self, server, address, redis, pid, _folder):
         command = [BINARIES / "bare-client", "--server", address, "--redis", redis, "--pid", pid]
@@ -209,6 +216,15 @@ def measurements(quick, seconds=5.0):
         flags = ["--connections", "1000", "--in-flight", str(in_flight), *length(window)]
         return Measurement(f"saturated-{in_flight}", "saturated", flags, window + warmup, figures)
 
+    def saturated_independently(in_flight):
+        name = f"saturated by the independent client, {in_flight} in flight"
+        figures = [
+            Figure(f"deliveries/s, {name}", "/s", "higher", lambda line: line["deliveries_per_s"]),
+            Figure(f"CPU per delivery, {name}", "µs", "lower", lambda line: line["server_cpu_us_per_delivery"], 3),
+        ]
+        flags = ["--connections", "1000", "--in-flight", str(in_flight), "--seconds", f"{window:.3g}"]
+        return Independent(f"saturated-independent-{in_flight}", "saturated", flags, window * 1.25, figures)
+
     # p99 takes 299 messages at least.
     steady_s, single_s, rate = (1, 1, "320") if quick else (max(3.8, 1.5 * seconds), max(3.2, 1.5 * seconds), "100")
     connections = "2000" if quick else "8000"
@@ -217,6 +233,8 @@ def measurements(quick, seconds=5.0):
         saturated(1),
         saturated(8),
         saturated(32),
+        saturated_independently(8),
+        saturated_independently(32),
         Measurement(
             "steady",
             "steady",
@@ -347,7 +365,7 @@ class Peers:
                 command = measurement.command(server, address, self.redis, process.pid, f"{folder}/result")
                 command = [str(part) for part in command]
                 self.commands.setdefault(measurement.name, {})[server.name] = " ".join(command)
-                client = self.processes.start(command, subprocess.PIPE)
+                client = self.processes.start(command, subprocess.PIPE, cores=measurement.cores)
                 try:
                     output, errors = client.communicate(timeout=measurement.seconds + RUN_PATIENCE_S)
                 except subprocess.TimeoutExpired:
@@ -440,7 +458,7 @@ def markdown(result):
     lines += [
         f"{result['payload_bytes']}-byte rounds; median (least–most) of {result['rounds']} round(s), interleaved in random order, a fresh "
         "process for each figure. Saturated: closed loop with 1,000 subscribers, throughput without latency. "
-        "All are fed by one private Redis, nchan by POST. Ratios are made round by round.",
+        "Servers and clients have a half of the cores each. All are fed by one private Redis, nchan by POST. Ratios are made round by round.",
         "",
         f"{machine_told['cpu']}, {machine_told['cores']} cores, {machine_told['kernel']}; "
         + ", ".join(f"{name} {version}" for name, version in result["versions"].items())
