@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use lastmile_processes::PrivateRedis;
@@ -13,8 +13,8 @@ use support::finish;
 use support::place::{Place, publishes, wait_for};
 
 /// The cores that a process or thread may use, as the kernel tells them.
-fn cores_of(task: PathBuf) -> String {
-    let status = fs::read_to_string(task.join("status")).unwrap();
+fn cores_of(task: impl AsRef<Path>) -> String {
+    let status = fs::read_to_string(task.as_ref().join("status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     line.unwrap().trim().to_owned()
 }
@@ -38,7 +38,7 @@ fn seen(flags: &str) -> ([String; 4], String) {
     wait_for(&mut child, "messages of the window", || publishes(&redis) >= 20);
     let servers = place.processes();
     let [(server, _)] = &servers[..] else { panic!("one server: {servers:?}") };
-    let server = cores_of(format!("/proc/{server}").into());
+    let server = cores_of(format!("/proc/{server}"));
     let [subscribers, canary, publisher] =
         ["subscribers 0", "canary", "publisher"].map(|name| cores_of_thread(&child, name));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -50,7 +50,7 @@ fn seen(flags: &str) -> ([String; 4], String) {
 
 #[test]
 fn server_and_subscribers_have_a_half_of_the_cores_each_unless_they_are_to_share_them() {
-    let all = cores_of("/proc/self".into());
+    let all = cores_of("/proc/self");
     let ([server, subscribers, canary, publisher], told) = seen("");
     assert_eq!(canary, subscribers, "it stands for them");
     assert_eq!(publisher, all, "it keeps to no half");
