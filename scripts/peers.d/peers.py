@@ -310,7 +310,6 @@ class Peers:
     def __init__(self, options, chosen, planned):
         self.options, self.servers, self.measurements = options, chosen, planned
         self.processes = Processes()
-        self.folder = tempfile.mkdtemp(prefix="lastmile-peers-")
         self.redis = None
         # values[figure][server] = one value a round, None where it failed.
         self.values = {figure.name: {server.name: [] for server in chosen} for m in planned for figure in m.figures}
@@ -320,6 +319,8 @@ class Peers:
         self.rounds_before = 0
         if options.append:
             self.take_up(Path(options.out) / "peers.json")
+        # The last: what is refused before leaves none.
+        self.folder = tempfile.mkdtemp(prefix="lastmile-peers-")
 
     def take_up(self, path):
         """Goes on where an earlier call has ended: its rounds count as ours."""

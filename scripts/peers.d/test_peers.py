@@ -4,6 +4,7 @@ import json
 import tempfile
 import types
 import unittest
+from unittest import mock
 from pathlib import Path
 
 import peers
@@ -75,8 +76,9 @@ class Outputs(unittest.TestCase):
             second.clean()
             self.assertEqual((second.rounds_before, second.started), (2, first.started))
             self.assertEqual(second.values, first.values)
-            with self.assertRaises(peers.Failure):
+            with mock.patch.object(tempfile, "tempdir", folder), self.assertRaises(peers.Failure):
                 peers.Peers(options(folder, append=True), chosen[:1], peers.measurements(True))
+            self.assertEqual(list(Path(folder).glob("lastmile-peers-*")), [], "what is refused leaves nothing")
 
 
 if __name__ == "__main__":
