@@ -23,7 +23,7 @@ def say(text):
 
 
 def die_with_parent(cores=None):
-    """In the child: whatever ends us ends it too, even where no handler can run. It keeps to these cores, or to none."""
+    """In the child: whatever ends us ends it too, even where no handler can run. It keeps to these cores, or runs anywhere."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if cores:
         os.sched_setaffinity(0, cores)
