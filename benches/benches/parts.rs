@@ -26,7 +26,11 @@ fn parse_and_validate(criterion: &mut Criterion) {
     for payload_bytes in PAYLOADS_BYTES {
         let payload = round(1_000_000_000, payload_bytes);
         group.throughput(Throughput::Bytes(payload.len() as u64));
-        group.bench_function(BenchmarkId::from_parameter(payload_bytes), |bencher| {
+        group.bench_function(BenchmarkId::new("identify", payload_bytes), |bencher| {
+            bencher.iter(|| Round::identify(black_box(&payload)).expect("a valid round").0);
+        });
+        // How a round goes that is written otherwise than publishers do.
+        group.bench_function(BenchmarkId::new("parse", payload_bytes), |bencher| {
             bencher.iter(|| Round::parse(black_box(&payload)).expect("a valid round").round_id);
         });
     }

@@ -31,7 +31,12 @@ const LIMIT: usize = 4096;
 /// A published round.
 pub fn round(input: &[u8]) {
     let peeked = peek_round_id(input);
-    let Ok(round) = Round::parse(input) else { return };
+    let identified = Round::identify(input);
+    let Ok(round) = Round::parse(input) else {
+        return assert!(identified.is_err(), "the short way takes what the long way refuses: {identified:?}");
+    };
+    let identity = (round.round_id, round.game_slug.clone());
+    assert_eq!(identified.expect("a round is one both ways"), identity);
     assert!(!input.contains(&b'\n') && !input.contains(&b'\r'), "a round has no line breaks");
     // As the contract spells it, and libraries which put spaces behind colons.
     if input.starts_with(b"{\"round_id\":") {
