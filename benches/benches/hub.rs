@@ -12,10 +12,10 @@ use lastmile_server::guard::Guard;
 use lastmile_server::hub::Hub;
 use lastmile_server::metrics::Metrics;
 use lastmile_server::published::{Format, Framing, Moment, Published};
-use lastmile_server::shard::{QueueReader, Shard, ShardId, ShardInput, ShardSender, ShardSettings};
+use lastmile_server::shard::{Inbox, QueueReader, Shard, ShardId, ShardSender, ShardSettings};
 use lastmile_wire::request::Topic;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::UnboundedReceiver;
+
 use tokio::task::LocalSet;
 
 /// Rounds published behind each other.
@@ -51,13 +51,13 @@ fn to_shard_queues(criterion: &mut Criterion) {
                     (0..shards).map(|_| ShardSender::channel()).unzip();
                 (Hub::new(1, senders), inboxes)
             };
-            let run = |(hub, mut inboxes): (Hub, Vec<UnboundedReceiver<ShardInput>>)| {
+            let run = |(hub, mut inboxes): (Hub, Vec<Inbox>)| {
                 for round in &rounds {
                     hub.publish(round);
                 }
                 for inbox in &mut inboxes {
                     let mut received = 0;
-                    while inbox.try_recv().is_ok() {
+                    while inbox.try_take().is_some() {
                         received += 1;
                     }
                     assert_eq!(received, ROUNDS, "each shard gets each round");

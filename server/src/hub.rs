@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::catalog::{Change, GameIndex, Subscription};
 use crate::published::Published;
 use crate::replay::{self, Older, ReplayLimits, Ring};
-use crate::shard::{MemberKey, Reply, ShardId, ShardInput, ShardSender};
+use crate::shard::{MemberKey, Reply, SEATS_A_TURN, ShardId, ShardInput, ShardSender};
 
 /// See the module's documentation. Clones are the same hub.
 ///
 /// Whoever has something for the hub does its work there and then, behind a lock that is held for as long as it
-/// takes to put something into each shard's queue: once for a round and once for a newcomer, never for a delivery.
-/// A queue and a task of the hub's own would cost every round a switch of tasks instead.
+/// takes to put something into each shard's queue: once for a round and once for a newcomer. A queue and a task of the
+/// hub's own would cost every round a switch of tasks instead. Where a round goes to a handful of sockets, it is
+/// written to them under that lock.
 #[derive(Debug, Clone)]
 pub struct Hub(Arc<Mutex<Places>>);
 
@@ -64,10 +65,10 @@ impl Hub {
         }
         *latest = Some(Latest { round: Arc::clone(round), stored: false });
         places.keep(round);
-        // The last shard first: shard 0 shares its thread with whoever publishes and runs after it, the others can
-        // start at once.
-        for shard in places.shards.iter().rev() {
-            shard.tell(ShardInput::Round(Arc::clone(round)));
+        // A turn's length, by whoever brings the round, is what a shard would take anyway before it looks up.
+        let at_most = SEATS_A_TURN / places.shards.len().max(1);
+        for shard in &places.shards {
+            shard.publish(round, at_most);
         }
     }
 

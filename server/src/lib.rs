@@ -6,9 +6,9 @@
 //!                                     └─ latest of each game, and what came before it
 //! ```
 //!
-//! Each shard is a thread with its own listeners; ingest and hub share the first shard's thread, so that a
-//! round crosses no thread on its way to the subscribers there. REST, pages and metrics run on a runtime of
-//! their own, the control runtime.
+//! Each shard is a thread with its own listeners. Ingest is a thread, too; what the hub does for a round is done there,
+//! and so is the writing where a sleeping shard has but a few sockets for it: such a round crosses no thread. REST,
+//! pages and metrics run on a runtime of their own, the control runtime.
 
 pub mod catalog;
 pub mod certificate;

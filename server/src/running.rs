@@ -16,6 +16,7 @@ use crate::certificate::{Certificate, CertificateError};
 use crate::connect::Door;
 use crate::guard::{Guard, TokenError, Tokens};
 use crate::http::OpenConnections;
+use crate::ingest;
 use crate::metrics::Metrics;
 use crate::shard::{ShardInput, ShardSender};
 use crate::store::Store;
@@ -35,6 +36,9 @@ pub enum ServeError {
     /// A thread that owns connections is gone.
     #[error("shard {0} ended unexpectedly; its log tells why")]
     ShardEnded(usize),
+    /// The thread that brings the rounds is gone.
+    #[error("the thread that follows Redis ended unexpectedly; the log tells why")]
+    IngestEnded,
     /// Signals can't be received.
     #[error("could not wait for signals: {0}")]
     Signals(#[from] io::Error),
@@ -70,7 +74,9 @@ pub struct Handle {
     pub(crate) underway: Arc<AtomicU32>,
     pub(crate) drain: Duration,
     pub(crate) shards: Vec<ShardSender>,
-    pub(crate) ended: mpsc::UnboundedReceiver<usize>,
+    pub(crate) ended: mpsc::UnboundedReceiver<ServeError>,
+    /// Ends the thread that brings the rounds.
+    pub(crate) ingest: Option<ingest::Stop>,
     pub(crate) threads: Vec<JoinHandle<()>>,
     pub(crate) open_http: OpenConnections,
     pub(crate) control: Option<Runtime>,
@@ -176,9 +182,8 @@ impl Handle {
                         }
                         return Ok(());
                     }
-                    shard = self.ended.recv() => {
-                        return Err(ServeError::ShardEnded(shard.unwrap_or_default()));
-                    }
+                    // Whatever ended first; a channel without senders would be all of them.
+                    ended = self.ended.recv() => return Err(ended.unwrap_or(ServeError::IngestEnded)),
                 }
             }
         });
@@ -232,6 +237,9 @@ impl Handle {
         self.stop.send_replace(true);
         for shard in &self.shards {
             shard.tell(ShardInput::Stop);
+        }
+        if let Some(ingest) = self.ingest.take() {
+            ingest.tell();
         }
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         // What the control runtime still serves, event streams over HTTP/2 among it, ends with a goodbye too.

@@ -1,7 +1,13 @@
 //! The one subscription to Redis, however many clients there are: payloads become validated rounds that keep
-//! their published bytes. Never waits for anyone downstream; reconnects and resubscribes by itself.
+//! their published bytes. Never waits for anyone downstream; reconnects and resubscribes by itself. It has a thread of
+//! its own, which sleeps in `recv`: see [`subscription`].
 
+mod connection;
+mod received;
+mod stop;
 mod subscription;
+
+pub use stop::Stop;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lastmile_wire::channel::{latest_key, slug_of_channel, stream_channel};
 use lastmile_wire::round::{Round, RoundError};
-use redis::{AsyncCommands, Client};
+use redis::{Client, Commands};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -64,6 +70,7 @@ pub struct Ingest {
     hub: Hub,
     persist: Option<Persist>,
     metrics: Arc<Metrics>,
+    stop: Stop,
     last_logged: Option<Instant>,
 }
 
@@ -91,34 +98,41 @@ impl Ingest {
         let shown = redis_address(url)?;
         let client =
             Client::open(url).map_err(|source| IngestError::Address { url: shown.clone(), source })?;
-        Ok(Self { client, url: shown, catalog, hub, persist, metrics, last_logged: None })
+        Ok(Self {
+            client,
+            url: shown,
+            catalog,
+            hub,
+            persist,
+            metrics,
+            stop: Stop::default(),
+            last_logged: None,
+        })
     }
 
-    /// Works for ever. `ready` is told when the subscription stands for the first time, or that it could not
-    /// be had within `limit`; then this ends.
-    pub async fn run(mut self, limit: Duration, ready: oneshot::Sender<Result<(), IngestError>>) {
+    /// What ends [`Self::run`].
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Works until told to stop, and keeps the thread for itself. `ready` is told when the subscription stands for the
+    /// first time, or that it could not be had within `limit`; then this ends.
+    pub fn run(mut self, limit: Duration, ready: oneshot::Sender<Result<(), IngestError>>) {
         let began = Instant::now();
         let mut ready = Some(ready);
         let mut backoff = BACKOFF.0;
-        loop {
-            match self.subscribe().await {
-                Ok(mut subscription) => {
+        while !self.stop.is_told() {
+            match self.subscribe() {
+                Ok(subscription) => {
                     backoff = BACKOFF.0;
-                    self.metrics.ingest.connected.add(1);
                     match ready.take() {
                         // The starter has given up only if the whole server is going.
                         Some(ready) => drop(ready.send(Ok(()))),
                         None => info!(url = %self.url, "subscribed to Redis again"),
                     }
-                    let reason = subscription.run(|channel, payload| self.take(channel, payload)).await;
-                    self.hub.interrupt();
-                    if let Some(persist) = &self.persist {
-                        persist.interrupt();
-                    }
-                    self.metrics.ingest.connected.add(-1);
-                    self.metrics.ingest.disconnects.add(1);
-                    warn!(url = %self.url, %reason, "lost the connection to Redis");
+                    self.follow(subscription);
                 }
+                Err(_) if self.stop.is_told() => return,
                 Err(reason) if ready.is_some() && began.elapsed() >= limit => {
                     let error = IngestError::Unreachable { url: self.url, waited: limit, reason };
                     if let Some(ready) = ready.take() {
@@ -128,30 +142,43 @@ impl Ingest {
                 }
                 Err(reason) => warn!(url = %self.url, %reason, "could not subscribe to Redis"),
             }
-            tokio::time::sleep(backoff).await;
+            self.stop.sleep(backoff);
             backoff = (backoff * 2).min(BACKOFF.1);
         }
     }
 
+    /// Takes what is published until the connection ends.
+    fn follow(&mut self, mut subscription: Subscription) {
+        self.metrics.ingest.connected.add(1);
+        let reason = subscription.run(|channel, payload| self.take(channel, payload));
+        self.stop.forget();
+        self.hub.interrupt();
+        if let Some(persist) = &self.persist {
+            persist.interrupt();
+        }
+        self.metrics.ingest.connected.add(-1);
+        if !self.stop.is_told() {
+            self.metrics.ingest.disconnects.add(1);
+            warn!(url = %self.url, %reason, "lost the connection to Redis");
+        }
+    }
+
     /// Subscribes to the channel of every game, then reads what was published before.
-    async fn subscribe(&self) -> Result<Subscription, String> {
-        let attempt = async {
-            let channels: Vec<String> = self.catalog.games().map(|(_, slug)| stream_channel(slug)).collect();
-            let subscription = Subscription::open(self.client.get_connection_info(), &channels)
-                .await
-                .map_err(|error| error.to_string())?;
-            self.read_latest().await.map_err(|error| error.to_string())?;
-            Ok(subscription)
-        };
-        let attempt = tokio::time::timeout(ATTEMPT_LIMIT, attempt).await;
-        attempt.unwrap_or_else(|_| Err("no answer".to_owned()))
+    fn subscribe(&self) -> Result<Subscription, String> {
+        let channels: Vec<String> = self.catalog.games().map(|(_, slug)| stream_channel(slug)).collect();
+        let info = self.client.get_connection_info();
+        let subscription = Subscription::open(info, &channels, ATTEMPT_LIMIT, &self.stop)
+            .map_err(|error| error.to_string())?;
+        self.read_latest().map_err(|error| error.to_string())?;
+        Ok(subscription)
     }
 
     /// The latest rounds that the publisher keeps in Redis; they count where nothing else is known.
-    async fn read_latest(&self) -> redis::RedisResult<()> {
-        let mut connection = self.client.get_multiplexed_async_connection().await?;
+    fn read_latest(&self) -> redis::RedisResult<()> {
+        let mut connection = self.client.get_connection_with_timeout(ATTEMPT_LIMIT)?;
+        connection.set_read_timeout(Some(ATTEMPT_LIMIT))?;
         for (game, slug) in self.catalog.games() {
-            let stored: Option<Vec<u8>> = connection.get(latest_key(slug)).await?;
+            let stored: Option<Vec<u8>> = connection.get(latest_key(slug))?;
             let Some(payload) = stored else { continue };
             match read(&payload, slug) {
                 Ok(round_id) => {
@@ -205,12 +232,8 @@ impl Ingest {
 
 /// Validates a payload of a game and gives its identifier.
 fn read(payload: &[u8], slug: &str) -> Result<u64, Rejected> {
-    let round = Round::parse(payload)?;
-    if round.game_slug == slug {
-        Ok(round.round_id)
-    } else {
-        Err(Rejected::Slug(round.game_slug.into_owned()))
-    }
+    let (round_id, game_slug) = Round::identify(payload)?;
+    if game_slug == slug { Ok(round_id) } else { Err(Rejected::Slug(game_slug.into_owned())) }
 }
 
 /// The address of a Redis, as it may be shown.

@@ -1,16 +1,16 @@
-//! The connection that carries the rounds: one task, one buffer, nothing between the socket and the hub. The
-//! Redis library's own subscription passes each message through a parser made of combinators and a queue to
-//! another task, which a round in an otherwise idle server pays for with tens of microseconds.
+//! The connection that carries the rounds: one thread that waits in `recv`, one buffer, nothing between the socket and
+//! the hub. A round in an otherwise idle server finds cold caches, and every line of code it passes costs it time: on
+//! this way there are no runtime, no readiness and no second task.
 
-use std::io;
-use std::time::Duration;
+use std::io::{self, ErrorKind, Write};
+use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
 use lastmile_wire::resp::{self, Push};
-use redis::{ConnectionAddr, ConnectionInfo};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::MissedTickBehavior;
+use redis::ConnectionInfo;
+
+use super::connection::Connection;
+use super::received::Received;
+use super::stop::Stop;
 
 /// How often Redis is asked whether it is still there; it has as long to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(4);
@@ -18,9 +18,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(4);
 /// Largest payload read off the connection, to be told apart from a round and counted. A connection that
 /// announces a larger one is given up.
 const MAX_PAYLOAD_BYTES: usize = 16 << 20;
-
-/// Room made in the buffer before a read.
-const READ_BYTES: usize = 16 * 1024;
 
 /// Why a subscription could not be had, or has ended.
 #[derive(Debug, thiserror::Error)]
@@ -34,101 +31,84 @@ pub enum SubscriptionError {
     /// What answers there is no Redis.
     #[error(transparent)]
     Protocol(#[from] resp::RespError),
-    /// An address this server can't use.
-    #[error("TLS to Redis is not supported; use redis:// or redis+unix://")]
-    Address,
+    /// The server is ending.
+    #[error("told to stop")]
+    Stopped,
+    /// What was connected to does not say a word.
+    #[error("no answer")]
+    NoAnswer,
     /// Redis did not answer a ping.
     #[error("Redis fell silent")]
     Silent,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 /// A connection that has subscribed.
+#[derive(Debug)]
 pub struct Subscription {
-    stream: Box<dyn Stream>,
-    received: BytesMut,
+    connection: Connection,
+    received: Received,
 }
 
 impl Subscription {
-    /// Connects, introduces itself and subscribes.
+    /// Connects, introduces itself and subscribes, within `limit`. A `stop` ends it wherever it waits from then on.
     ///
     /// # Errors
     /// [`SubscriptionError`].
-    pub async fn open(info: &ConnectionInfo, channels: &[String]) -> Result<Self, SubscriptionError> {
-        let stream: Box<dyn Stream> = match info.addr() {
-            ConnectionAddr::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            ConnectionAddr::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream)
-            }
-            _ => return Err(SubscriptionError::Address),
-        };
-        let mut commands = Vec::new();
-        let settings = info.redis_settings();
-        match (settings.username(), settings.password()) {
-            (Some(user), Some(password)) => {
-                resp::append_command(&mut commands, &[b"AUTH", user.as_bytes(), password.as_bytes()]);
-            }
-            (None, Some(password)) => resp::append_command(&mut commands, &[b"AUTH", password.as_bytes()]),
-            (_, None) => {}
+    pub fn open(
+        info: &ConnectionInfo,
+        channels: &[String],
+        limit: Duration,
+        stop: &Stop,
+    ) -> Result<Self, SubscriptionError> {
+        let deadline = Instant::now() + limit;
+        let connection = Connection::open(info.addr(), limit)?;
+        if !stop.cuts(&connection)? {
+            return Err(SubscriptionError::Stopped);
         }
-        let mut parts: Vec<&[u8]> = vec![b"SUBSCRIBE"];
-        parts.extend(channels.iter().map(String::as_bytes));
-        resp::append_command(&mut commands, &parts);
-        let mut subscription = Self { stream, received: BytesMut::with_capacity(READ_BYTES) };
-        subscription.stream.write_all(&commands).await?;
+        let mut subscription = Self { connection, received: Received::default() };
+        subscription.connection.write_all(&introduction(info, channels))?;
         let mut subscribed = 0;
         while subscribed < channels.len() {
-            subscription.read_more().await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !subscription.read_more(left)? {
+                return Err(SubscriptionError::NoAnswer);
+            }
             subscribed += subscription.take_until_message()?;
         }
         Ok(subscription)
     }
 
     /// Hands every message's channel and payload to `on_message` until the connection ends; gives the reason.
-    pub async fn run(&mut self, mut on_message: impl FnMut(&[u8], &[u8])) -> SubscriptionError {
+    pub fn run(&mut self, mut on_message: impl FnMut(&[u8], &[u8])) -> SubscriptionError {
         let mut ping = Vec::new();
         resp::append_command(&mut ping, &[b"PING"]);
-        let mut ticks = tokio::time::interval(PING_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Something has been heard since the last ping.
         let mut was_heard = true;
         loop {
-            if let Err(error) = self.take(&mut on_message) {
-                return error;
-            }
-            let ended = tokio::select! {
-                biased;
-                read = self.read_more() => {
-                    was_heard = true;
-                    read
-                }
-                _ = ticks.tick() => {
-                    if !std::mem::replace(&mut was_heard, false) {
-                        return SubscriptionError::Silent;
+            let went_on = self.take(&mut on_message).and_then(|()| self.read_more(PING_INTERVAL));
+            match went_on {
+                Err(error) => return error,
+                Ok(true) => was_heard = true,
+                Ok(false) if !was_heard => return SubscriptionError::Silent,
+                Ok(false) => {
+                    was_heard = false;
+                    if let Err(error) = self.connection.write_all(&ping) {
+                        return error.into();
                     }
-                    self.stream.write_all(&ping).await.map_err(SubscriptionError::from)
                 }
-            };
-            if let Err(error) = ended {
-                return error;
             }
         }
     }
 
     /// Takes what has arrived whole.
     fn take(&mut self, on_message: &mut impl FnMut(&[u8], &[u8])) -> Result<(), SubscriptionError> {
-        while let Some((push, used)) = resp::next_push(&self.received, MAX_PAYLOAD_BYTES)? {
+        while let Some((push, used)) = resp::next_push(self.received.bytes(), MAX_PAYLOAD_BYTES)? {
             match push {
                 Push::Message { channel, payload } => on_message(channel, payload),
                 Push::Refused(words) => return Err(refused(words)),
                 Push::Subscribed | Push::Other => {}
             }
-            self.received.advance(used);
+            self.received.take(used);
         }
         Ok(())
     }
@@ -137,26 +117,45 @@ impl Subscription {
     /// among them is left for [`Self::run`].
     fn take_until_message(&mut self) -> Result<usize, SubscriptionError> {
         let mut subscribed = 0;
-        while let Some((push, used)) = resp::next_push(&self.received, MAX_PAYLOAD_BYTES)? {
+        while let Some((push, used)) = resp::next_push(self.received.bytes(), MAX_PAYLOAD_BYTES)? {
             match push {
                 Push::Subscribed => subscribed += 1,
                 Push::Other => {}
                 Push::Refused(words) => return Err(refused(words)),
                 Push::Message { .. } => break,
             }
-            self.received.advance(used);
+            self.received.take(used);
         }
         Ok(subscribed)
     }
 
-    /// Cancel-safe.
-    async fn read_more(&mut self) -> Result<(), SubscriptionError> {
-        self.received.reserve(READ_BYTES);
-        match self.stream.read_buf(&mut self.received).await? {
-            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            _ => Ok(()),
+    /// Whether something came within `limit`.
+    fn read_more(&mut self, limit: Duration) -> Result<bool, SubscriptionError> {
+        self.connection.wait_at_most(limit)?;
+        match self.received.read_from(&mut self.connection) {
+            Ok(0) => Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What a connection begins with.
+fn introduction(info: &ConnectionInfo, channels: &[String]) -> Vec<u8> {
+    let mut commands = Vec::new();
+    let settings = info.redis_settings();
+    match (settings.username(), settings.password()) {
+        (Some(user), Some(password)) => {
+            resp::append_command(&mut commands, &[b"AUTH", user.as_bytes(), password.as_bytes()]);
+        }
+        (None, Some(password)) => resp::append_command(&mut commands, &[b"AUTH", password.as_bytes()]),
+        (_, None) => {}
+    }
+    let mut parts: Vec<&[u8]> = vec![b"SUBSCRIBE"];
+    parts.extend(channels.iter().map(String::as_bytes));
+    resp::append_command(&mut commands, &parts);
+    commands
 }
 
 fn refused(words: &[u8]) -> SubscriptionError {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastmile_wire::request::Topic;
-use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
+use super::{Inbox, Shard, ShardId, ShardInput, ShardSender, ShardSettings};
 use crate::catalog::{Catalog, Subscription};
 use crate::guard::Guard;
 use crate::hub::Hub;
@@ -18,7 +17,7 @@ use crate::published::Published;
 pub struct Bench {
     pub shard: Shard,
     pub sender: ShardSender,
-    pub inbox: UnboundedReceiver<ShardInput>,
+    pub inbox: Inbox,
     pub subscription: Subscription,
 }
 
@@ -40,8 +39,8 @@ impl Bench {
 
     /// Makes the shard ask the hub for a newcomer; gives the hub's answer, not taken yet.
     pub fn ask(&mut self) -> ShardInput {
-        self.shard.take(self.inbox.try_recv().expect("a join"));
-        self.inbox.try_recv().expect("an answer")
+        self.shard.take(self.inbox.try_take().expect("a join"));
+        self.inbox.try_take().expect("an answer")
     }
 
     pub fn publish(&mut self, round_id: u64) {

@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::log::{ByteLog, RoundLog};
 use super::wheel::Wheel;
-use crate::catalog::Subscription;
+use crate::catalog::{GameIndex, Subscription};
 use crate::published::{Format, Gathering, Published};
 
 /// A group's place in [`Groups`].
@@ -173,6 +173,17 @@ impl Groups {
                 self.due.push(Reverse((due, id)));
             }
         }
+    }
+
+    /// Whether those who get a game are at most so many, all of them sockets, and all get it at once.
+    pub fn are_few_sockets(&self, game: GameIndex, at_most: usize) -> bool {
+        let mut count = 0;
+        self.by_game[game.index()].iter().all(|&id| {
+            let group = &self.slots[id];
+            let GroupMembers::Bytes(wheel) = &group.members else { return false };
+            count += wheel.len();
+            count <= at_most && group.key.format.batch_ms == 0
+        })
     }
 
     /// When the next batch is complete.

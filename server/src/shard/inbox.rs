@@ -10,6 +10,7 @@ use wtransport::quinn::SendStream;
 
 use super::queue::QueueOutlet;
 use super::session::{OpenSession, SessionOutlet};
+use super::shared::SharedShard;
 use super::socket::Socket;
 use crate::catalog::{Change, Subscription};
 use crate::guard::{Access, Permit};
@@ -161,17 +162,46 @@ pub enum ShardInput {
 
 /// Where a shard is told things, in order. Never blocks: the queue is as long as what came since the shard last ran.
 #[derive(Debug, Clone)]
-pub struct ShardSender(mpsc::UnboundedSender<ShardInput>);
+pub struct ShardSender {
+    queue: mpsc::UnboundedSender<ShardInput>,
+    shared: Arc<SharedShard>,
+}
+
+/// What a shard has been told and has not taken yet.
+#[derive(Debug)]
+pub struct Inbox {
+    pub(super) queue: mpsc::UnboundedReceiver<ShardInput>,
+    pub(super) shared: Arc<SharedShard>,
+}
 
 impl ShardSender {
     /// A queue: its sending side and the side the shard reads.
-    pub fn channel() -> (Self, mpsc::UnboundedReceiver<ShardInput>) {
+    pub fn channel() -> (Self, Inbox) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
+        let shared = Arc::<SharedShard>::default();
+        (Self { queue: sender, shared: Arc::clone(&shared) }, Inbox { queue: receiver, shared })
     }
 
     /// Tells the shard. After it has ended, at shutdown, nothing happens.
     pub fn tell(&self, input: ShardInput) {
-        let _ = self.0.send(input);
+        self.shared.note_told();
+        let _ = self.queue.send(input);
+    }
+
+    /// Delivers a round: there and then where the shard sleeps and at most so many of its sockets get it, or else the
+    /// shard is told.
+    pub fn publish(&self, round: &Arc<Published>, at_most: usize) {
+        if !self.shared.deliver(round, at_most) {
+            self.tell(ShardInput::Round(Arc::clone(round)));
+        }
+    }
+}
+
+impl Inbox {
+    /// What it has been told next, where that is anything.
+    pub fn try_take(&mut self) -> Option<ShardInput> {
+        let input = self.queue.try_recv().ok()?;
+        self.shared.note_taken(1);
+        Some(input)
     }
 }

@@ -1,4 +1,4 @@
-//! A shard: one thread, sole owner of the connections it accepted. It is woken once for all that is pending,
+//! A shard: one thread, and the connections it accepted, which nobody else has. It is woken once for all that is pending,
 //! joins a group's frames and writes them to each member with one system call; the module `wheel` tells how. Nothing
 //! pending, nothing delayed: batching comes from load, never from a timer. There is no lock and no allocation
 //! per delivery.
@@ -18,21 +18,24 @@ mod poller;
 mod queue;
 mod reading;
 mod session;
+mod shared;
 mod socket;
 mod sweep;
 mod wheel;
 
-pub use inbox::{MemberKey, QueueJoin, Reply, SessionJoin, ShardId, ShardInput, ShardSender, SocketJoin};
+pub use inbox::{
+    Inbox, MemberKey, QueueJoin, Reply, SessionJoin, ShardId, ShardInput, ShardSender, SocketJoin,
+};
 pub use queue::{ConnectionBacklog, QueueOutlet, QueueReader};
 pub use session::{OpenSession, SessionOutlet, SessionSeat, end};
 pub use socket::Socket;
+pub use wheel::SEATS_A_TURN;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::closing::Closing;
@@ -91,6 +94,37 @@ pub struct Shard {
     stopping: bool,
 }
 
+/// Why a shard moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// It is time to look after everyone.
+    Tick,
+    /// Sockets have something to say.
+    Sockets,
+    /// It has been told something.
+    Told,
+    /// A batch is complete.
+    Due,
+    /// It has not been through with its work.
+    Work,
+}
+
+/// What it was woken with.
+#[derive(Debug)]
+struct Heard {
+    inputs: Vec<ShardInput>,
+    events: Vec<SocketEvent>,
+}
+
+/// What a step leaves to be done.
+#[derive(Debug)]
+struct Left {
+    /// When the next batch is complete.
+    due: Option<Instant>,
+    /// There is something to be written, or to be heard, now.
+    has_work: bool,
+}
+
 impl Shard {
     /// A shard without members. To be called on the thread's own runtime.
     ///
@@ -124,44 +158,71 @@ impl Shard {
     }
 
     /// Works until told to stop and everyone has been told goodbye.
-    pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<ShardInput>) {
-        let mut inputs = Vec::with_capacity(INPUTS_AT_A_TIME);
-        let mut events: Vec<SocketEvent> = Vec::new();
+    pub async fn run(self, mut inbox: Inbox) {
+        let mut heard = Heard { inputs: Vec::with_capacity(INPUTS_AT_A_TIME), events: Vec::new() };
         let mut tick = tokio::time::interval(sweep::TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !(self.stopping && self.members.len() == 0) {
-            tokio::select! {
+        let poller = self.poller.clone();
+        let mut left = self.left();
+        let served = inbox.shared.serve(self);
+        loop {
+            let woken = tokio::select! {
                 biased;
-                _ = tick.tick() => self.on_tick(),
-                () = self.poller.wait(&mut events) => {
-                    for event in events.drain(..) {
-                        self.on_socket_event(event);
-                    }
-                    // Clients that always have something to say hold up neither rounds nor who reads them from Redis.
-                    for _ in 0..INPUTS_AT_A_TIME {
-                        let Ok(input) = inbox.try_recv() else { break };
-                        self.take(input);
-                    }
-                    tokio::task::yield_now().await;
-                }
-                count = inbox.recv_many(&mut inputs, INPUTS_AT_A_TIME) => {
+                _ = tick.tick() => Woken::Tick,
+                () = poller.wait(&mut heard.events) => Woken::Sockets,
+                count = inbox.queue.recv_many(&mut heard.inputs, INPUTS_AT_A_TIME) => {
                     if count == 0 {
                         return;
                     }
-                    for input in inputs.drain(..) {
-                        self.take(input);
-                    }
+                    Woken::Told
                 }
-                () = sleep_until(self.groups.next_due()), if self.groups.next_due().is_some() => {
-                    self.complete_due_batches();
-                }
+                () = sleep_until(left.due), if left.due.is_some() => Woken::Due,
                 // Between two turns everyone else on this thread gets theirs: what has been published
                 // meanwhile joins what the members of the next turn get.
-                () = tokio::task::yield_now(), if !(self.active.is_empty() && self.unheard.is_empty()) => {}
+                () = tokio::task::yield_now(), if left.has_work => Woken::Work,
+            };
+            let Some(Some(still)) = served.with(|shard| shard.step(woken, &mut heard, &mut inbox)) else {
+                return;
+            };
+            left = still;
+            if woken == Woken::Sockets {
+                // Clients that always have something to say do not hold up the others of this thread.
+                tokio::task::yield_now().await;
             }
-            self.hear_rest();
-            self.take_turn();
         }
+    }
+
+    /// Does what it was woken for, and gives the next group its turn. `None` where it is over.
+    fn step(&mut self, woken: Woken, heard: &mut Heard, inbox: &mut Inbox) -> Option<Left> {
+        match woken {
+            Woken::Tick => self.on_tick(),
+            Woken::Due => self.complete_due_batches(),
+            Woken::Work => {}
+            Woken::Sockets => {
+                for event in heard.events.drain(..) {
+                    self.on_socket_event(event);
+                }
+                // Nor do they hold up rounds.
+                for _ in 0..INPUTS_AT_A_TIME {
+                    let Some(input) = inbox.try_take() else { break };
+                    self.take(input);
+                }
+            }
+            Woken::Told => {
+                let count = heard.inputs.len();
+                for input in heard.inputs.drain(..) {
+                    self.take(input);
+                }
+                inbox.shared.note_taken(count);
+            }
+        }
+        self.hear_rest();
+        self.take_turn();
+        (!self.stopping || self.members.len() > 0).then(|| self.left())
+    }
+
+    fn left(&self) -> Left {
+        Left { due: self.groups.next_due(), has_work: !(self.active.is_empty() && self.unheard.is_empty()) }
     }
 
     fn take(&mut self, input: ShardInput) {

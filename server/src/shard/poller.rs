@@ -4,6 +4,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
@@ -26,10 +27,10 @@ pub struct SocketEvent {
     pub writable: bool,
 }
 
-/// See the module's documentation.
-#[derive(Debug)]
+/// See the module's documentation. Clones are the same set.
+#[derive(Debug, Clone)]
 pub struct Poller {
-    epoll: AsyncFd<OwnedFd>,
+    epoll: Arc<AsyncFd<OwnedFd>>,
 }
 
 impl Poller {
@@ -41,7 +42,7 @@ impl Poller {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         // SAFETY: the descriptor is owned by the `AsyncFd` and nobody replaces it.
         let epoll = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) }?;
-        Ok(Self { epoll })
+        Ok(Self { epoll: Arc::new(epoll) })
     }
 
     /// Watches a socket: always for reading, for writing where asked.
@@ -63,7 +64,7 @@ impl Poller {
     }
 
     /// Waits until something happened and takes up to [`EVENTS_AT_A_TIME`] events into `out`. Cancel-safe.
-    pub async fn wait(&mut self, out: &mut Vec<SocketEvent>) {
+    pub async fn wait(&self, out: &mut Vec<SocketEvent>) {
         loop {
             // Fails only when the runtime shuts down, which drops this future.
             let Ok(mut guard) = self.epoll.readable().await else { return std::future::pending().await };

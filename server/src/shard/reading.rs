@@ -189,7 +189,7 @@ mod tests {
             early: Vec::new(),
             permit: permit.expect("a place"),
         })));
-        let answer = bench.inbox.try_recv().expect("an answer of the hub");
+        let answer = bench.inbox.try_take().expect("an answer of the hub");
         let ShardInput::Attached { member, .. } = answer else { panic!("{answer:?}") };
         bench.shard.take(answer);
         client.read_exact(&mut [0; 4]).expect("the head");

@@ -17,7 +17,7 @@ use crate::protocol::CloseReason;
 use crate::published::{Format, NOT_A_ROUND, Published};
 
 /// Members written to before the shard looks at its other work.
-const SEATS_A_TURN: usize = 32;
+pub const SEATS_A_TURN: usize = 32;
 
 /// Members written to between two looks at the clock.
 const SEATS_PER_STAMP: usize = 8;
@@ -78,6 +78,11 @@ impl<L: Log> Wheel<L> {
     /// A member's place in the log.
     pub fn place(&self, position: u32) -> u64 {
         self.seats[position as usize].place
+    }
+
+    /// How many members there are.
+    pub fn len(&self) -> usize {
+        self.seats.len()
     }
 
     /// Nobody is left.

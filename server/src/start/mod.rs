@@ -183,6 +183,7 @@ impl Server {
             drain: Duration::from_secs_f64(config.drain_s),
             shards,
             ended,
+            ingest: None,
             threads: Vec::new(),
             open_http,
             control: Some(control),
@@ -190,7 +191,8 @@ impl Server {
             writer,
         };
         // From here on the handle's drop ends what has begun, should a later step fail.
-        let openings = handle.spawn_shards(&ports, inboxes, &shared, source, &end)?;
+        let openings = handle.spawn_shards(&ports, inboxes, &shared, &end)?;
+        handle.spawn_source(source, end)?;
         // The shards have theirs, and an end waits until nobody could take a connection any more.
         drop(shared);
         subscribed.blocking_recv().map_err(|_| StartError::ShardEnded)??;

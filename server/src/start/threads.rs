@@ -18,13 +18,13 @@ use crate::connect::Entrance;
 use crate::hub::Hub;
 use crate::ingest::{Ingest, IngestError};
 use crate::protocol::webtransport::Sessions;
-use crate::running::Handle;
-use crate::shard::{Shard, ShardId, ShardInput, ShardSender, ShardSettings};
+use crate::running::{Handle, ServeError};
+use crate::shard::{Inbox, Shard, ShardId, ShardSender, ShardSettings};
 
 /// What one shard's thread is made of.
 struct ShardParts {
     id: ShardId,
-    inbox: mpsc::UnboundedReceiver<ShardInput>,
+    inbox: Inbox,
     sender: ShardSender,
     tcp: TcpListener,
     /// Where rounds are served without a protocol.
@@ -33,11 +33,9 @@ struct ShardParts {
     opened: oneshot::Receiver<()>,
     /// Comes with it, or once an older server has left.
     udp: oneshot::Receiver<UdpSocket>,
-    /// On the first shard only.
-    source: Option<Source>,
 }
 
-/// Where rounds come from: shares the first shard's thread.
+/// Where rounds come from.
 pub(super) struct Source {
     pub(super) ingest: Ingest,
     pub(super) limit: Duration,
@@ -62,12 +60,10 @@ impl Handle {
     pub(super) fn spawn_shards(
         &mut self,
         ports: &Ports,
-        inboxes: Vec<mpsc::UnboundedReceiver<ShardInput>>,
+        inboxes: Vec<Inbox>,
         shared: &Shared,
-        source: Source,
-        end: &mpsc::UnboundedSender<usize>,
+        end: &mpsc::UnboundedSender<ServeError>,
     ) -> Result<Vec<Opening>, StartError> {
-        let mut source = Some(source);
         let mut openings = Vec::new();
         for (index, (inbox, tcp)) in inboxes.into_iter().zip(&ports.tcp.sockets).enumerate() {
             let ((open, opened), (udp, udp_received)) = (oneshot::channel(), oneshot::channel());
@@ -80,30 +76,48 @@ impl Handle {
                 bare: ports.bare.as_ref().map(|port| port.sockets[index].try_clone()).transpose()?,
                 opened,
                 udp: udp_received,
-                source: source.take(),
             };
             self.threads.push(spawn_shard(life, shared.clone(), end.clone())?);
         }
         Ok(openings)
+    }
+
+    /// Starts the thread that brings the rounds.
+    pub(super) fn spawn_source(
+        &mut self,
+        source: Source,
+        end: mpsc::UnboundedSender<ServeError>,
+    ) -> io::Result<()> {
+        let Source { ingest, limit, ready } = source;
+        self.ingest = Some(ingest.stop());
+        self.threads.push(std::thread::Builder::new().name("ingest".to_owned()).spawn(move || {
+            let _ending = Ending(Some(ServeError::IngestEnded), end);
+            ingest.run(limit, ready);
+        })?);
+        Ok(())
+    }
+}
+
+/// Tells that a thread has ended, however it ended.
+struct Ending(Option<ServeError>, mpsc::UnboundedSender<ServeError>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(ended) = self.0.take() {
+            // With nobody left to be told, everything is ending.
+            let _ = self.1.send(ended);
+        }
     }
 }
 
 fn spawn_shard(
     parts: ShardParts,
     shared: Shared,
-    end: mpsc::UnboundedSender<usize>,
+    end: mpsc::UnboundedSender<ServeError>,
 ) -> io::Result<JoinHandle<()>> {
-    /// Tells that a thread has ended, however it ended.
-    struct Ending(usize, mpsc::UnboundedSender<usize>);
-    impl Drop for Ending {
-        fn drop(&mut self) {
-            // With nobody left to be told, everything is ending.
-            let _ = self.1.send(self.0);
-        }
-    }
     let index = parts.id.index();
     std::thread::Builder::new().name(format!("shard {index}")).spawn(move || {
-        let _ending = Ending(index, end);
+        let _ending = Ending(Some(ServeError::ShardEnded(index)), end);
         let ran = Builder::new_current_thread()
             .enable_all()
             .build()
@@ -118,9 +132,6 @@ fn spawn_shard(
 async fn run_shard(parts: ShardParts, common: Shared) -> io::Result<()> {
     let metrics = Arc::clone(&common.entrance.metrics);
     let shard = Shard::new(parts.id, common.catalog, common.settings, common.hub, metrics)?;
-    if let Some(source) = parts.source {
-        tokio::spawn(source.ingest.run(source.limit, source.ready));
-    }
     // A start that has failed never opens.
     let Ok(()) = parts.opened.await else { return Ok(()) };
     let listener = tokio::net::TcpListener::from_std(parts.tcp)?;
