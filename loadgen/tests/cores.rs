@@ -6,11 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use lastmile_processes::PrivateRedis;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::sched_getaffinity;
 use support::finish;
-use support::place::{Place, publishes, wait_for};
+use support::place::Place;
 
 /// The cores that a process or thread may use, as the kernel tells them.
 fn cores_of(task: impl AsRef<Path>) -> String {
@@ -29,13 +28,9 @@ fn cores_of_thread(child: &Child, name: &str) -> String {
 /// Cores of server, subscribers, canary and publisher in the middle of a run, and what the result says of them.
 fn seen(flags: &str) -> ([String; 4], String) {
     let place = Place::new();
-    let redis = PrivateRedis::start().unwrap();
-    let flags = format!(
-        "--redis {} --protocols ws --connections 3 --warmup 0s --duration 60s --slices 1 --threads 1{flags}",
-        redis.url()
-    );
-    let mut child = place.start(&flags);
-    wait_for(&mut child, "messages of the window", || publishes(&redis) >= 20);
+    let flags =
+        format!("--protocols ws --connections 3 --warmup 0s --duration 60s --slices 1 --threads 1{flags}");
+    let (child, _redis) = place.start_and_see(&flags, 20);
     let servers = place.processes();
     let [(server, _)] = &servers[..] else { panic!("one server: {servers:?}") };
     let server = cores_of(format!("/proc/{server}"));

@@ -8,11 +8,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use lastmile_processes::PrivateRedis;
 use lastmile_reports::histogram::decode;
 use lastmile_reports::schema::CaseResult;
 use rustix::process::{Pid, Signal, kill_process};
-use support::place::{Place, publishes, wait_for};
+use support::place::Place;
 use support::stub::{Action, Stub, monotonic_ns, round_id};
 use support::{case, finish, measure, result_of, start, text};
 
@@ -210,10 +209,8 @@ fn the_null_run_reports_what_the_harness_itself_costs_and_subtracts_nothing() {
 #[test]
 fn a_real_server_that_stands_still_for_a_second_is_seen_at_the_tail_and_loses_nothing() {
     let place = Place::new();
-    let redis = PrivateRedis::start().unwrap();
     let flags = "--protocols ws --connections 4 --rate 200 --warmup 0s --duration 3s";
-    let mut child = place.start(&format!("--redis {} {flags}", redis.url()));
-    wait_for(&mut child, "the first messages", || publishes(&redis) >= 100);
+    let (child, _redis) = place.start_and_see(flags, 100);
     let [(server, _)] = place.processes()[..] else { panic!("{:?}", place.processes()) };
     let server = Pid::from_raw(server).unwrap();
     kill_process(server, Signal::STOP).unwrap();

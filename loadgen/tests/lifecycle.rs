@@ -5,9 +5,8 @@ mod support;
 use std::fs;
 use std::process::{Child, Output};
 
-use lastmile_processes::PrivateRedis;
 use rustix::process::{Pid, Signal, kill_process};
-use support::place::{Place, publishes, wait_for};
+use support::place::{Place, wait_for};
 use support::stub::{Action, Stub};
 use support::{case, finish, lastmile, result_of, start, text};
 
@@ -81,13 +80,8 @@ fn the_newest_result_is_always_under_the_same_name() {
 #[test]
 fn an_interrupt_keeps_what_was_measured_and_leaves_no_process() {
     let place = Place::new();
-    let redis = PrivateRedis::start().unwrap();
-    let flags = format!(
-        "--redis {} --protocols ws,sse --rate 100 --connections 5 --warmup 0s --duration 60s",
-        redis.url()
-    );
-    let mut child = place.start(&flags);
-    wait_for(&mut child, "the first messages", || publishes(&redis) >= 50);
+    let flags = "--protocols ws,sse --rate 100 --connections 5 --warmup 0s --duration 60s";
+    let (child, _redis) = place.start_and_see(flags, 50);
     assert!(!place.processes().is_empty(), "the test must see what it is about to miss");
     signal(&child, Signal::INT);
     let output = finish(child);
@@ -106,10 +100,7 @@ fn an_interrupt_keeps_what_was_measured_and_leaves_no_process() {
 #[test]
 fn a_termination_before_anything_was_measured_leaves_nothing_at_all() {
     let place = Place::new();
-    let redis = PrivateRedis::start().unwrap();
-    let flags = format!("--redis {} --protocols ws,sse --warmup 60s", redis.url());
-    let mut child = place.start(&flags);
-    wait_for(&mut child, "the first message", || publishes(&redis) > 0);
+    let (child, _redis) = place.start_and_see("--protocols ws,sse --warmup 60s", 1);
     signal(&child, Signal::TERM);
     assert_exit(&finish(child), 130);
     assert!(!place.path().join("out").exists());
@@ -134,13 +125,9 @@ fn a_second_interrupt_ends_at_once_and_still_leaves_no_process() {
 #[test]
 fn a_server_that_dies_is_named_with_its_log_and_finished_cases_are_kept() {
     let place = Place::new();
-    let redis = PrivateRedis::start().unwrap();
-    let flags = format!(
-        "--redis {} --protocols ws,sse --rate 100 --connections 5 --warmup 0s --duration 1s",
-        redis.url()
-    );
-    let mut child = place.start(&flags);
-    wait_for(&mut child, "the second protocol", || publishes(&redis) > 110);
+    let flags = "--protocols ws,sse --rate 100 --connections 5 --warmup 0s --duration 1s";
+    // The first protocol has no more than 100.
+    let (child, _redis) = place.start_and_see(flags, 111);
     let servers = place.processes();
     let [(pid, _)] = servers[..] else { panic!("one server was expected: {servers:?}") };
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();

@@ -35,6 +35,14 @@ impl Place {
         command.env("TMPDIR", self.path().join("temporary")).spawn().unwrap()
     }
 
+    /// The same with a Redis of the test's own, once that has seen so many publishes.
+    pub fn start_and_see(&self, flags: &str, published: u64) -> (Child, PrivateRedis) {
+        let redis = PrivateRedis::start().unwrap();
+        let mut child = self.start(&format!("--redis {} {flags}", redis.url()));
+        wait_for(&mut child, "the first messages", || publishes(&redis) >= published);
+        (child, redis)
+    }
+
     /// What a run started and is still there: pid and command line.
     pub fn processes(&self) -> Vec<(i32, String)> {
         let path = self.path().to_string_lossy().into_owned();

@@ -132,7 +132,14 @@ impl Subscription {
     /// Whether something came within `limit`.
     fn read_more(&mut self, limit: Duration) -> Result<bool, SubscriptionError> {
         self.connection.wait_at_most(limit)?;
-        match self.received.read_from(&mut self.connection) {
+        // A read with a limit is interrupted when the process is stopped and goes on.
+        let read = loop {
+            match self.received.read_from(&mut self.connection) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(0) => Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
