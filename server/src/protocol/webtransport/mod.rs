@@ -3,6 +3,7 @@
 mod commands;
 mod handshake;
 mod socket;
+mod tls;
 
 use std::io;
 use std::net::UdpSocket;
@@ -15,7 +16,6 @@ use lastmile_wire::webtransport;
 use rustls::ServerConfig as TlsConfig;
 use tokio::sync::watch;
 use tracing::debug;
-use wtransport::quinn::crypto::rustls::QuicServerConfig;
 use wtransport::quinn::{
     AckFrequencyConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, SendStream,
     ServerConfig, TokioRuntime, TransportConfig,
@@ -23,6 +23,7 @@ use wtransport::quinn::{
 
 use self::handshake::{SessionOffer, SessionStreams};
 use self::socket::SingleDatagrams;
+use self::tls::BriefTls;
 use crate::catalog::Subscription;
 use crate::connect::{Entrance, Refusal, Underway};
 use crate::guard::{Access, Permit, Refused, Transport};
@@ -76,7 +77,7 @@ impl Sessions {
         id: ShardId,
         shard: ShardSender,
     ) -> io::Result<Self> {
-        let crypto = QuicServerConfig::try_from(Arc::clone(tls)).map_err(io::Error::other)?;
+        let crypto = BriefTls::new(Arc::clone(tls)).map_err(io::Error::other)?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(transport(entrance.idle_limit)));
         let runtime = Arc::new(TokioRuntime);
