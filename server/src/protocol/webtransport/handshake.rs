@@ -159,7 +159,8 @@ async fn send_settings(connection: &Connection) -> Result<SendStream, HandshakeE
 
 /// Waits for the client's SETTINGS, before which no session may be accepted. Gives the streams that came.
 async fn receive_settings(connection: &Connection) -> Result<Vec<RecvStream>, HandshakeError> {
-    let mut received = Vec::new();
+    // Most clients open that one first.
+    let mut received = Vec::with_capacity(1);
     while received.len() < MAX_STREAMS_BEFORE_SETTINGS {
         let mut reader = FrameReader { stream: connection.accept_uni().await?, bytes: Vec::new() };
         let (kind, length) = loop {

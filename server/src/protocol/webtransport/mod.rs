@@ -122,7 +122,15 @@ impl Sessions {
             return;
         }
         match guard.connect(Transport::Quic, incoming.remote_address().ip()) {
-            Ok(permit) => drop(tokio::spawn(Arc::clone(self).serve(incoming, permit))),
+            Ok(permit) => {
+                // Boxed, so that a session that stands does not keep the room its handshake took.
+                let admission = Box::pin(Arc::clone(self).admit_in_time(Box::new(incoming), permit));
+                drop(tokio::spawn(async move {
+                    if let Some(mut served) = admission.await {
+                        served.hear().await;
+                    }
+                }));
+            }
             Err(_) => {
                 self.entrance.metrics.handshakes_failed.add(1);
                 incoming.refuse();
@@ -130,30 +138,21 @@ impl Sessions {
         }
     }
 
-    async fn serve(self: Arc<Self>, incoming: Incoming, permit: Permit) {
-        let underway = Underway::new(&self.handshaking);
-        // Boxed, so that a session that stands does not keep the room its handshake took.
+    async fn admit_in_time(self: Arc<Self>, incoming: Box<Incoming>, permit: Permit) -> Option<Box<Served>> {
+        let _underway = Underway::new(&self.handshaking);
         let limit = self.entrance.guard.limits().handshake;
-        let admission = Box::pin(tokio::time::timeout(limit, self.admit(incoming, permit)));
-        let admitted = admission.await;
-        drop(underway);
-        let Ok(Some(mut served)) = admitted else {
-            return self.entrance.metrics.handshakes_failed.add(1);
-        };
-        drop(self);
-        // The shard delivers; what is left to do here is to hear what the client says, and to notice the end.
-        tokio::select! {
-            () = served.streams.ended() => {}
-            () = commands::serve(&served.connection, served.session_id, &served.seat) => {}
+        let admitted = tokio::time::timeout(limit, self.admit(incoming, permit)).await.ok().flatten();
+        if admitted.is_none() {
+            self.entrance.metrics.handshakes_failed.add(1);
         }
-        served.connection.close(0u32.into(), b"");
+        admitted
     }
 
     /// The session of a client that asked for a stream there is. It is attached before it is accepted, so that
     /// a client whose session stands misses nothing.
-    async fn admit(&self, incoming: Incoming, permit: Permit) -> Option<Served> {
+    async fn admit(&self, incoming: Box<Incoming>, permit: Permit) -> Option<Box<Served>> {
         let connection =
-            incoming.await.inspect_err(|error| debug!(%error, "a QUIC handshake failed")).ok()?;
+            (*incoming).await.inspect_err(|error| debug!(%error, "a QUIC handshake failed")).ok()?;
         let offer = SessionOffer::receive(&connection)
             .await
             .inspect_err(|error| debug!(%error, "a session did not come about"))
@@ -199,7 +198,7 @@ impl Sessions {
         if let Some(identified) = identified {
             identified.go_on(&seat);
         }
-        Some(Served { connection, streams, session_id, seat, _permit: permit })
+        Some(Box::new(Served { connection, streams, session_id, seat, _permit: permit }))
     }
 
     /// What a session is for, and whether its client may have it at once.
@@ -207,6 +206,17 @@ impl Sessions {
         let access = self.entrance.guard.admit(&offer.credentials())?;
         let (request, subscription) = self.entrance.resolve(offer.path(), Protocol::WebTransport)?;
         Ok((request, subscription, access))
+    }
+}
+
+impl Served {
+    /// The shard delivers; what is left to do here is to hear what the client says, and to notice the end.
+    async fn hear(&mut self) {
+        tokio::select! {
+            () = self.streams.ended() => {}
+            () = commands::serve(&self.connection, self.session_id, &self.seat) => {}
+        }
+        self.connection.close(0u32.into(), b"");
     }
 }
 
