@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use redis::ConnectionAddr;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -21,13 +22,20 @@ enum Stream {
 }
 
 impl Connection {
-    /// Connects within `limit`; a name's first address that answers is taken.
+    /// Connects within `limit`, which is what a write may take from then on, too. Of a name, the first address that
+    /// answers is taken.
     ///
     /// # Errors
     /// What the last attempt failed with; `Unsupported` where TLS is asked for.
     pub fn open(address: &ConnectionAddr, limit: Duration) -> io::Result<Self> {
         let stream = match address {
-            ConnectionAddr::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            ConnectionAddr::Unix(path) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                // While the other end's queue is full, connecting waits, and so long.
+                socket.set_write_timeout(Some(limit))?;
+                socket.connect(&SockAddr::unix(path)?)?;
+                Stream::Unix(socket.into())
+            }
             ConnectionAddr::Tcp(host, port) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 let connect = |address| TcpStream::connect_timeout(&address, limit);
@@ -36,6 +44,7 @@ impl Connection {
                 });
                 let Some(stream) = found else { return Err(last) };
                 stream.set_nodelay(true)?;
+                stream.set_write_timeout(Some(limit))?;
                 Stream::Tcp(stream)
             }
             _ => {

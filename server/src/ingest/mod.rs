@@ -142,6 +142,7 @@ impl Ingest {
                 }
                 Err(reason) => warn!(url = %self.url, %reason, "could not subscribe to Redis"),
             }
+            self.stop.forget();
             self.stop.sleep(backoff);
             backoff = (backoff * 2).min(BACKOFF.1);
         }
@@ -151,7 +152,6 @@ impl Ingest {
     fn follow(&mut self, mut subscription: Subscription) {
         self.metrics.ingest.connected.add(1);
         let reason = subscription.run(|channel, payload| self.take(channel, payload));
-        self.stop.forget();
         self.hub.interrupt();
         if let Some(persist) = &self.persist {
             persist.interrupt();
