@@ -62,7 +62,7 @@ impl Drop for Canary {
 fn sing(stop: &AtomicBool, cores: Option<&CpuSet>) -> Histogram<u64> {
     // As the workers are: the canary is to fare as they do. Only the kernel's own 50 µs are not wanted.
     clock::wake_this_thread_without_slack();
-    clock::run_in_short_turns();
+    lastmile_processes::run_in_short_turns();
     keep_this_thread_to(cores);
     let mut delays = new_latency_histogram();
     let mut beyond = 0;

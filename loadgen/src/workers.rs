@@ -9,7 +9,6 @@ use rustix::thread::CpuSet;
 
 use crate::adapter::identity::IdPlace;
 use crate::channels::{Channel, Turns};
-use crate::clock;
 use crate::cores::keep_this_thread_to;
 use crate::in_flight::{InFlight, WorkerShare};
 use crate::kernel_time::{KernelRecorder, Offset};
@@ -133,7 +132,7 @@ impl Workers {
             let thread = thread::Builder::new().name(format!("subscribers {number}")).spawn(move || {
                 // On cores of their own they are in nobody's way but the canary's, which then goes ahead of them.
                 if work.cores.is_none() {
-                    clock::run_in_short_turns();
+                    lastmile_processes::run_in_short_turns();
                 }
                 keep_this_thread_to(work.cores.as_ref());
                 let asked = Asked { channels: &work.channels, turns, subscribers: share };

@@ -130,7 +130,7 @@ fn independent_subscriber(stub: &Stub) -> thread::JoinHandle<HashMap<u64, u64>> 
     }
     thread::spawn(move || {
         // Waits for its core no longer than those it is compared with.
-        lastmile::clock::run_in_short_turns();
+        lastmile_processes::run_in_short_turns();
         let mut heard = HashMap::new();
         loop {
             let mut frame = [0; 2];

@@ -5,6 +5,8 @@
 //! it failed. On it stand [`PrivateRedis`] and [`PrivatePostgres`]: servers of one's own, on a Unix socket
 //! in a folder of their own, for runs and for tests.
 //!
+//! [`run_in_short_turns`] is for threads that must not wait behind busy ones.
+//!
 //! Linux only: it builds on pidfd and on the parent-death signal.
 
 mod child;
@@ -16,6 +18,7 @@ mod program;
 mod redis;
 mod resp;
 mod spawner;
+mod turns;
 
 pub use child::{Child, Launch};
 pub use error::ProcessError;
@@ -25,3 +28,4 @@ pub use program::{find_postgres_programs, find_redis_server};
 pub use redis::{PrivateRedis, RedisOptions};
 pub use resp::{RedisConnection, Reply};
 pub use rustix::process::Signal;
+pub use turns::run_in_short_turns;

@@ -92,6 +92,8 @@ impl Handle {
         self.ingest = Some(ingest.stop());
         self.threads.push(std::thread::Builder::new().name("ingest".to_owned()).spawn(move || {
             let _ending = Ending(Some(ServeError::IngestEnded), end);
+            // A shard that is busy on the same core would keep a round waiting for milliseconds.
+            lastmile_processes::run_in_short_turns();
             ingest.run(limit, ready);
         })?);
         Ok(())
