@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::group::{GroupId, GroupKey, GroupMembers};
+use super::group::{GroupId, GroupKey, GroupKind, GroupMembers};
 use super::inbox::MemberKey;
 use super::member::{Outlet, Phase, Progress};
 use super::{Shard, protocol_of};
@@ -178,10 +178,11 @@ impl Shard {
         }
     }
 
-    /// Gives the next group with work a turn.
-    pub(super) fn take_turn(&mut self) {
-        let Some(id) = self.active.pop_front() else { return };
-        let Some(group) = self.groups.get_mut(id) else { return };
+    /// Gives the next group with work a turn; of what kind it was, where there was one.
+    pub(super) fn take_turn(&mut self) -> Option<GroupKind> {
+        let id = self.active.pop_front()?;
+        let group = self.groups.get_mut(id)?;
+        let kind = group.key.kind;
         group.is_active = false;
         let metrics = self.metrics.shards[self.id.index()].protocol(protocol_of(group.key.format.framing));
         let outcome = match &mut group.members {
@@ -195,6 +196,7 @@ impl Shard {
             self.close(key, reason);
         }
         self.activate(id);
+        Some(kind)
     }
 
     /// Puts a group with work into the list.

@@ -41,7 +41,7 @@ use tokio::time::MissedTickBehavior;
 use self::closing::Closing;
 use self::commands::Unknowns;
 use self::drain::Drain;
-use self::group::{GroupId, Groups};
+use self::group::{GroupId, GroupKind, Groups};
 use self::member::{Joining, Members, Outlet, Phase};
 use self::outlet::SocketOutlet;
 use self::poller::{Poller, SocketEvent};
@@ -54,6 +54,9 @@ use crate::published::Framing;
 
 /// Inputs taken before anything is written.
 const INPUTS_AT_A_TIME: usize = 256;
+
+/// Turns of sockets before others get theirs: about a millisecond.
+const TURNS_AT_A_TIME: usize = 8;
 
 /// Read buffer, shared by all members of a shard.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
@@ -121,7 +124,7 @@ struct Heard {
 struct Left {
     /// When the next batch is complete.
     due: Option<Instant>,
-    /// There is something to be written, or to be heard, now.
+    /// There is something to be written, someone to be heard or to be visited now.
     has_work: bool,
 }
 
@@ -177,8 +180,7 @@ impl Shard {
                     Woken::Told
                 }
                 () = sleep_until(left.due), if left.due.is_some() => Woken::Due,
-                // Between two turns everyone else on this thread gets theirs: what has been published
-                // meanwhile joins what the members of the next turn get.
+                // Between some turns everyone else on this thread gets theirs.
                 () = tokio::task::yield_now(), if left.has_work => Woken::Work,
             };
             let Some(Some(still)) = served.with(|shard| shard.step(woken, &mut heard, &mut inbox)) else {
@@ -203,10 +205,7 @@ impl Shard {
                     self.on_socket_event(event);
                 }
                 // Nor do they hold up rounds.
-                for _ in 0..INPUTS_AT_A_TIME {
-                    let Some(input) = inbox.try_take() else { break };
-                    self.take(input);
-                }
+                self.take_told(inbox);
             }
             Woken::Told => {
                 let count = heard.inputs.len();
@@ -217,12 +216,36 @@ impl Shard {
             }
         }
         self.hear_rest();
-        self.take_turn();
+        self.take_turns(inbox);
+        if woken == Woken::Tick || self.sweep.is_behind() {
+            self.sweep_some();
+        }
         (!self.stopping || self.members.len() > 0).then(|| self.left())
     }
 
+    /// Gives groups their turns. Sockets get several before clients are heard and others of this thread get theirs: what
+    /// they do then would come between the first and the last member of every round.
+    fn take_turns(&mut self, inbox: &mut Inbox) {
+        for _ in 0..TURNS_AT_A_TIME {
+            // A session's packets leave in a task of its own.
+            if self.take_turn() != Some(GroupKind::Bytes) || self.active.is_empty() {
+                return;
+            }
+            // What has been published meanwhile joins what the members of the next turn get.
+            self.take_told(inbox);
+        }
+    }
+
+    fn take_told(&mut self, inbox: &mut Inbox) {
+        for _ in 0..INPUTS_AT_A_TIME {
+            let Some(input) = inbox.try_take() else { break };
+            self.take(input);
+        }
+    }
+
     fn left(&self) -> Left {
-        Left { due: self.groups.next_due(), has_work: !(self.active.is_empty() && self.unheard.is_empty()) }
+        let is_through = self.active.is_empty() && self.unheard.is_empty() && !self.sweep.is_behind();
+        Left { due: self.groups.next_due(), has_work: !is_through }
     }
 
     fn take(&mut self, input: ShardInput) {

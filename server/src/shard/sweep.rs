@@ -1,5 +1,5 @@
-//! Heartbeats and idle limits: every member is visited once a heartbeat, a few at each tick, so that a
-//! thousand heartbeats never stand in the way of a round.
+//! Heartbeats and idle limits: every member is visited once a heartbeat, a few at each tick, and of those a few between
+//! two turns of the groups, so that twenty thousand heartbeats never stand in the way of a round.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,9 @@ use crate::protocol::CloseReason;
 /// Time between two looks.
 pub const TICK: Duration = Duration::from_millis(200);
 
+/// Members visited before groups get their turns: what a turn takes.
+const VISITS_AT_A_TIME: usize = 32;
+
 /// Where the sweep is.
 #[derive(Debug)]
 pub struct Sweep {
@@ -18,13 +21,14 @@ pub struct Sweep {
     round_length: Duration,
     round: u32,
     next_slot: usize,
+    is_behind: bool,
 }
 
 impl Sweep {
     /// A sweep that visits everyone once in `round_length`.
     pub fn new(round_length: Duration) -> Self {
         let now = Instant::now();
-        Self { began: now, round_began: now, round_length, round: 0, next_slot: 0 }
+        Self { began: now, round_began: now, round_length, round: 0, next_slot: 0, is_behind: false }
     }
 
     /// Whole seconds since the shard began.
@@ -32,20 +36,26 @@ impl Sweep {
         self.began.elapsed().as_secs() as u32
     }
 
-    /// The slots to visit now, of so many, and the number of the round they belong to.
+    /// More slots are due than have been given.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Some of the slots that are due, of so many, and the number of the round they belong to.
     fn due(&mut self, slots: usize) -> (std::ops::Range<usize>, u32) {
-        let elapsed = self.round_began.elapsed();
-        let round = self.round;
+        let share = self.round_began.elapsed().as_secs_f64() / self.round_length.as_secs_f64();
         let from = self.next_slot.min(slots);
-        if elapsed >= self.round_length {
+        let due = ((slots as f64 * share.min(1.0)) as usize).clamp(from, slots);
+        let to = due.min(from + VISITS_AT_A_TIME);
+        let round = self.round;
+        self.next_slot = to;
+        self.is_behind = to < due;
+        if share >= 1.0 && to == slots {
             self.round_began = Instant::now();
             self.round = self.round.wrapping_add(1);
             self.next_slot = 0;
-            return (from..slots, round);
         }
-        let to = (slots as f64 * elapsed.as_secs_f64() / self.round_length.as_secs_f64()) as usize;
-        self.next_slot = to.clamp(from, slots);
-        (from..self.next_slot, round)
+        (from..to, round)
     }
 }
 
@@ -54,6 +64,10 @@ impl Shard {
         self.remove_overdue();
         self.continue_drain();
         self.close_unknowns();
+    }
+
+    /// Visits a few of those whose time has come.
+    pub(super) fn sweep_some(&mut self) {
         let (slots, round) = self.sweep.due(self.members.slots());
         if slots.is_empty() || self.stopping {
             return;
@@ -98,11 +112,17 @@ mod tests {
         for share in [0.25, 0.5, 0.75] {
             hour_share(&mut sweep, share);
             let (slots, round) = sweep.due(100);
-            assert_eq!(round, 0);
+            assert_eq!((round, sweep.is_behind()), (0, false));
             visited.extend(slots);
         }
         hour_share(&mut sweep, 1.0);
-        visited.extend(sweep.due(110).0);
+        let (slots, round) = sweep.due(110);
+        assert_eq!((&slots, round), (&(75..107), 0), "not all at once");
+        visited.extend(slots);
+        assert!(sweep.is_behind());
+        let (slots, round) = sweep.due(110);
+        assert_eq!((round, sweep.is_behind()), (0, false));
+        visited.extend(slots);
         assert_eq!(visited, (0..110).collect::<Vec<_>>(), "also those who came in the middle of the round");
         assert_eq!(sweep.due(110), (0..0, 1));
     }
