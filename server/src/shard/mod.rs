@@ -194,7 +194,7 @@ impl Shard {
         }
     }
 
-    /// Does what it was woken for, and gives the next group its turn. `None` where it is over.
+    /// Does what it was woken for, gives groups their turns, and looks after a few members. `None` where it is over.
     fn step(&mut self, woken: Woken, heard: &mut Heard, inbox: &mut Inbox) -> Option<Left> {
         match woken {
             Woken::Tick => self.on_tick(),
