@@ -137,8 +137,8 @@ impl Shard {
     }
 
     /// Delivers a round to the last of its members, where those are at most so many sockets and nothing else is to be
-    /// done; else `false`, and nothing has happened. Can be called from any
-    /// thread, by one who has the hub's lock: what this does never asks the hub.
+    /// done; else `false`, and nothing has happened. Can be called from any thread, by one who has the hub's lock: what
+    /// this does never asks the hub.
     pub(super) fn deliver(&mut self, round: &Arc<Published>, at_most: usize) -> bool {
         if !self.active.is_empty() || !self.groups.are_few_sockets(round.game(), at_most) {
             return false;

@@ -86,21 +86,21 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::catalog::GameIndex;
     use crate::guard::{Access, Transport};
     use crate::hub::From;
     use crate::protocol::StreamProtocol;
     use crate::protocol::sse::Sse;
     use crate::published::{Format, Moment};
     use crate::shard::bench::Bench;
-    use crate::shard::{ShardInput, ShardSender};
-    use crate::shard::{Socket, SocketJoin};
+    use crate::shard::{Inbox, ShardInput, ShardSender, Socket, SocketJoin};
 
     /// A shard that nobody moves, as one that sleeps, with so many subscribers, and what delivers to it.
     struct Sleeping {
         served: Served,
         sender: ShardSender,
-        inbox: crate::shard::Inbox,
-        game: crate::catalog::GameIndex,
+        inbox: Inbox,
+        game: GameIndex,
         subscribers: Vec<TcpStream>,
     }
 
@@ -195,12 +195,11 @@ mod tests {
     #[tokio::test]
     async fn while_the_shard_moves_it_delivers_itself() {
         let mut sleeping = Sleeping::with(1);
-        let published = {
-            let _moving = sleeping.served.0.lock();
-            sleeping.publish(1)
-        };
+        let moving = sleeping.served.0.lock();
+        sleeping.publish(1);
+        drop(moving);
         assert_eq!(sleeping.received(), [b""]);
-        assert!(matches!(sleeping.inbox.try_take(), Some(ShardInput::Round(_))), "{published:?}");
+        assert!(matches!(sleeping.inbox.try_take(), Some(ShardInput::Round(_))));
         drop(sleeping.served);
         let round = Arc::new(Published::new(sleeping.game, 2, Bytes::from("2"), 0));
         assert!(!sleeping.inbox.shared.deliver(&round, 2), "nor when it has gone");
