@@ -6,6 +6,7 @@
 //! (`SO_ATTACH_REUSEPORT_CBPF`), and accepts what still waits in its own. The younger takes that choice back once it
 //! is alone.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -143,10 +144,11 @@ fn listeners(address: SocketAddr) -> io::Result<usize> {
     count(BufReader::new(File::open(table)?), address)
 }
 
-/// The table begins with the sockets that listen, so that however many connections there are, little is read.
+/// The table begins with the sockets that listen, so that however many connections there are, little is read. The kernel
+/// gives it a page at a time, and begins a page anew where sockets have come meanwhile: one can stand in it twice.
 fn count(table: impl BufRead, address: SocketAddr) -> io::Result<usize> {
     let wanted = in_table(address);
-    let mut found = 0;
+    let mut found = HashSet::new();
     for line in table.lines().skip(1) {
         let line = line?;
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -154,9 +156,11 @@ fn count(table: impl BufRead, address: SocketAddr) -> io::Result<usize> {
         if state != Some(LISTENING) {
             break;
         }
-        found += usize::from(local == Some(wanted.as_str()));
+        if local == Some(wanted.as_str()) {
+            found.extend(fields.nth(5).map(str::to_owned));
+        }
     }
-    Ok(found)
+    Ok(found.len())
 }
 
 /// An address as the table has it: words of the machine's own byte order.
@@ -191,6 +195,18 @@ mod tests {
         if let Ok(listener) = TcpListener::bind(v6) {
             assert_eq!(listeners(listener.local_addr().unwrap()).unwrap(), 1);
         }
+    }
+
+    #[test]
+    fn a_socket_that_stands_in_the_table_twice_counts_once() {
+        let line = |inode: u32| {
+            format!(
+                "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 {inode} 1 0\n"
+            )
+        };
+        let heading = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+        let table = [heading, &line(17), &line(18), &line(17)].concat();
+        assert_eq!(count(table.as_bytes(), SocketAddr::from(([127, 0, 0, 1], 8080))).unwrap(), 2);
     }
 
     #[test]
