@@ -52,8 +52,8 @@ fn to_shard_queues(criterion: &mut Criterion) {
                 (Hub::new(1, senders), inboxes)
             };
             let run = |(hub, mut inboxes): (Hub, Vec<Inbox>)| {
-                for round in &rounds {
-                    hub.publish(round);
+                for (number, round) in (1..).zip(&rounds) {
+                    hub.publish(round, number == rounds.len());
                 }
                 for inbox in &mut inboxes {
                     let mut received = 0;
@@ -86,8 +86,8 @@ fn to_subscribers_in_memory(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 local.block_on(&runtime, async {
-                    for round in &rounds {
-                        hub.publish(round);
+                    for (number, round) in (1..).zip(&rounds) {
+                        hub.publish(round, number == rounds.len());
                     }
                     for reader in &mut readers {
                         let mut received_bytes = 0;

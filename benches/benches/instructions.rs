@@ -175,8 +175,8 @@ fn deliver(protocol: &'static dyn StreamProtocol, in_flight: u64, rounds: u64) {
                 (first..first + in_flight).map(|number| publish(1_000_000_000 + number)).collect();
             let format = Format::plain(protocol.framing());
             let bytes = batch.iter().map(|round| round.frame(format, Moment::Live).len()).sum();
-            for round in &batch {
-                hub.publish(round);
+            for (number, round) in (1..).zip(&batch) {
+                hub.publish(round, number == batch.len());
             }
             for subscriber in &mut subscribers {
                 read(subscriber, &mut buffer[..bytes]).await;

@@ -84,8 +84,8 @@ impl Bench {
 
     /// Publishes, and reads until everyone has everything.
     fn deliver(&mut self, rounds: &[Arc<Published>], buffer: &mut [u8]) {
-        for round in rounds {
-            self.hub.publish(round);
+        for (number, round) in (1..).zip(rounds) {
+            self.hub.publish(round, number == rounds.len());
         }
         for subscriber in &mut self.subscribers {
             subscriber.read_exact(buffer).expect("frames");

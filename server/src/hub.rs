@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::catalog::{Change, GameIndex, Subscription};
 use crate::published::Published;
 use crate::replay::{self, Older, ReplayLimits, Ring};
-use crate::shard::{MemberKey, Reply, SEATS_A_TURN, ShardId, ShardInput, ShardSender};
+use crate::shard::{Here, MemberKey, Reply, SEATS_A_TURN, ShardId, ShardInput, ShardSender};
 
 /// See the module's documentation. Clones are the same hub.
 ///
@@ -53,8 +53,8 @@ impl Hub {
         Self(Arc::new(Mutex::new(Places { latest, rings, limits, place: 0, shards })))
     }
 
-    /// A round was published.
-    pub fn publish(&self, round: &Arc<Published>) {
+    /// A round was published; whether it is the last for now, or more has been read already.
+    pub fn publish(&self, round: &Arc<Published>, is_last: bool) {
         let mut places = self.places();
         let latest = &mut places.latest[round.game().index()];
         // A publisher that stores a round before it publishes it, and a server that starts in between: who is
@@ -65,11 +65,15 @@ impl Hub {
         }
         *latest = Some(Latest { round: Arc::clone(round), stored: false });
         places.keep(round);
-        // A turn's length, by whoever brings the round, is what a shard would take anyway before it looks up.
-        let at_most = SEATS_A_TURN / places.shards.len().max(1);
-        for shard in &places.shards {
-            shard.publish(round, at_most);
+        // A turn's length, by whoever brings the round, is what a shard would take anyway before it looks up. Where more
+        // follows, the shard joins it.
+        let sockets = if is_last { SEATS_A_TURN / places.shards.len().max(1) } else { 0 };
+        let Some((last, others)) = places.shards.split_last() else { return };
+        for shard in others {
+            shard.publish(round, Here { sockets, first_turn: false });
         }
+        // The others are at work by now.
+        last.publish(round, Here { sockets, first_turn: is_last });
     }
 
     /// A round is known from before this server started; it counts only where nothing newer is known.

@@ -19,7 +19,7 @@ use redis::{Client, Commands};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use self::subscription::Subscription;
+use self::subscription::{Message, Subscription};
 use crate::catalog::{Catalog, GameIndex};
 use crate::clock;
 use crate::hub::Hub;
@@ -151,7 +151,7 @@ impl Ingest {
     /// Takes what is published until the connection ends.
     fn follow(&mut self, mut subscription: Subscription) {
         self.metrics.ingest.connected.add(1);
-        let reason = subscription.run(|channel, payload| self.take(channel, payload));
+        let reason = subscription.run(|message| self.take(message));
         self.hub.interrupt();
         if let Some(persist) = &self.persist {
             persist.interrupt();
@@ -191,8 +191,9 @@ impl Ingest {
         Ok(())
     }
 
-    fn take(&mut self, channel: &[u8], payload: &[u8]) {
+    fn take(&mut self, message: Message) {
         let ingested_ns = clock::now_ns();
+        let Message { channel, payload, is_last } = message;
         // Channels are named by their subscriber: others don't come.
         let Ok(channel) = std::str::from_utf8(channel) else { return };
         let Some((game, slug)) = self.game_of(channel) else { return };
@@ -205,7 +206,7 @@ impl Ingest {
                 }
                 let round = Published::new(game, round_id, Bytes::copy_from_slice(payload), ingested_ns);
                 let round = Arc::new(round);
-                self.hub.publish(&round);
+                self.hub.publish(&round, is_last);
                 if let Some(persist) = &self.persist {
                     persist.offer(&round);
                 }

@@ -42,6 +42,17 @@ pub enum SubscriptionError {
     Silent,
 }
 
+/// What was published.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Where.
+    pub channel: &'a [u8],
+    /// What.
+    pub payload: &'a [u8],
+    /// Nothing has been read that stands behind it.
+    pub is_last: bool,
+}
+
 /// A connection that has subscribed.
 #[derive(Debug)]
 pub struct Subscription {
@@ -78,8 +89,8 @@ impl Subscription {
         Ok(subscription)
     }
 
-    /// Hands every message's channel and payload to `on_message` until the connection ends; gives the reason.
-    pub fn run(&mut self, mut on_message: impl FnMut(&[u8], &[u8])) -> SubscriptionError {
+    /// Hands every message to `on_message` until the connection ends; gives the reason.
+    pub fn run(&mut self, mut on_message: impl FnMut(Message)) -> SubscriptionError {
         let mut ping = Vec::new();
         resp::append_command(&mut ping, &[b"PING"]);
         // Something has been heard since the last ping.
@@ -101,10 +112,13 @@ impl Subscription {
     }
 
     /// Takes what has arrived whole.
-    fn take(&mut self, on_message: &mut impl FnMut(&[u8], &[u8])) -> Result<(), SubscriptionError> {
+    fn take(&mut self, on_message: &mut impl FnMut(Message)) -> Result<(), SubscriptionError> {
         while let Some((push, used)) = resp::next_push(self.received.bytes(), MAX_PAYLOAD_BYTES)? {
             match push {
-                Push::Message { channel, payload } => on_message(channel, payload),
+                Push::Message { channel, payload } => {
+                    let is_last = used == self.received.bytes().len();
+                    on_message(Message { channel, payload, is_last });
+                }
                 Push::Refused(words) => return Err(refused(words)),
                 Push::Subscribed | Push::Other => {}
             }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::group::{GroupId, GroupKey, GroupKind, GroupMembers};
 use super::inbox::MemberKey;
 use super::member::{Outlet, Phase, Progress};
-use super::{Shard, protocol_of};
+use super::shared::{Delivered, Here};
+use super::{BYTES_A_TURN, Shard, protocol_of};
 use crate::protocol::CloseReason;
 use crate::published::{self, Format, Moment, Published};
 
@@ -136,19 +137,20 @@ impl Shard {
         }
     }
 
-    /// Delivers a round to the last of its members, where those are at most so many sockets and nothing else is to be
-    /// done; else `false`, and nothing has happened. Can be called from any thread, by one who has the hub's lock: what
-    /// this does never asks the hub.
-    pub(super) fn deliver(&mut self, round: &Arc<Published>, at_most: usize) -> bool {
-        if !self.active.is_empty() || !self.groups.are_few_sockets(round.game(), at_most) {
-            return false;
+    /// Delivers a round as far as it may be done `here`, where nothing else is to be done and all who get it are sockets.
+    /// Can be called from any thread, by one who has the hub's lock: what this does never asks the hub.
+    pub(super) fn deliver(&mut self, round: &Arc<Published>, here: Here) -> Delivered {
+        let Some(sockets) = self.groups.sockets_of(round.game()) else { return Delivered::Nothing };
+        let are_few = sockets <= here.sockets.min(BYTES_A_TURN / round.payload().len().max(1));
+        if !self.active.is_empty() || !(are_few || here.first_turn) {
+            return Delivered::Nothing;
         }
         self.push(round);
-        // A turn for each group; who is not through with one has a full socket, and the poller wakes the shard for it.
-        while !self.active.is_empty() {
+        self.take_turn();
+        while are_few && !self.active.is_empty() {
             self.take_turn();
         }
-        true
+        if self.active.is_empty() { Delivered::Whole } else { Delivered::Begun }
     }
 
     /// Appends what a group has gathered.

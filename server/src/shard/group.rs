@@ -175,14 +175,12 @@ impl Groups {
         }
     }
 
-    /// Whether those who get a game are at most so many, all of them sockets, and all get it at once.
-    pub fn are_few_sockets(&self, game: GameIndex, at_most: usize) -> bool {
-        let mut count = 0;
-        self.by_game[game.index()].iter().all(|&id| {
+    /// How many get a game, where all of them are sockets that get it at once.
+    pub fn sockets_of(&self, game: GameIndex) -> Option<usize> {
+        self.by_game[game.index()].iter().try_fold(0, |count, &id| {
             let group = &self.slots[id];
-            let GroupMembers::Bytes(wheel) = &group.members else { return false };
-            count += wheel.len();
-            count <= at_most && group.key.format.batch_ms == 0
+            let GroupMembers::Bytes(wheel) = &group.members else { return None };
+            (group.key.format.batch_ms == 0).then(|| count + wheel.len())
         })
     }
 

@@ -10,7 +10,7 @@ use wtransport::quinn::SendStream;
 
 use super::queue::QueueOutlet;
 use super::session::{OpenSession, SessionOutlet};
-use super::shared::SharedShard;
+use super::shared::{Delivered, Here, SharedShard};
 use super::socket::Socket;
 use crate::catalog::{Change, Subscription};
 use crate::guard::{Access, Permit};
@@ -111,6 +111,8 @@ pub enum Reply {
 pub enum ShardInput {
     /// A round was published.
     Round(Arc<Published>),
+    /// Somebody else has begun to deliver: the rest is the shard's.
+    GoOn,
     /// The hub has attached a member: it gets this now and every later round.
     Attached {
         /// The member.
@@ -188,11 +190,12 @@ impl ShardSender {
         let _ = self.queue.send(input);
     }
 
-    /// Delivers a round: there and then where the shard sleeps and at most so many of its sockets get it, or else the
-    /// shard is told.
-    pub fn publish(&self, round: &Arc<Published>, at_most: usize) {
-        if !self.shared.deliver(round, at_most) {
-            self.tell(ShardInput::Round(Arc::clone(round)));
+    /// Delivers a round: there and then where the shard sleeps and it may be so, or else the shard is told.
+    pub fn publish(&self, round: &Arc<Published>, here: Here) {
+        match self.shared.deliver(round, here) {
+            Delivered::Whole => {}
+            Delivered::Begun => self.tell(ShardInput::GoOn),
+            Delivered::Nothing => self.tell(ShardInput::Round(Arc::clone(round))),
         }
     }
 }

@@ -28,8 +28,9 @@ pub use inbox::{
 };
 pub use queue::{ConnectionBacklog, QueueOutlet, QueueReader};
 pub use session::{OpenSession, SessionOutlet, SessionSeat, end};
+pub use shared::Here;
 pub use socket::Socket;
-pub use wheel::SEATS_A_TURN;
+pub use wheel::{BYTES_A_TURN, SEATS_A_TURN};
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -251,6 +252,8 @@ impl Shard {
     fn take(&mut self, input: ShardInput) {
         match input {
             ShardInput::Round(round) => self.push(&round),
+            // Whatever wakes a shard has it go on.
+            ShardInput::GoOn => {}
             ShardInput::Attached { member, latest } => self.attach(member, &latest),
             ShardInput::Changed { member, change, latest, reply } => {
                 self.change(member, &change, &latest, reply);

@@ -8,6 +8,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Shard;
 use crate::published::Published;
 
+/// What may be done by whoever brings a round.
+#[derive(Debug, Clone, Copy)]
+pub struct Here {
+    /// The whole delivery, to at most so many sockets.
+    pub sockets: usize,
+    /// Of a longer one the first turn.
+    pub first_turn: bool,
+}
+
+/// How far a round was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// To everyone.
+    Whole,
+    /// To some; the shard has the round.
+    Begun,
+    /// To nobody; the shard does not have it.
+    Nothing,
+}
+
 /// See the module's documentation.
 #[derive(Default)]
 pub struct SharedShard {
@@ -44,17 +64,17 @@ impl SharedShard {
         self.untaken.fetch_sub(count, Ordering::Release);
     }
 
-    /// Delivers a round now; `false` where that is the shard's own work: it is awake, has something to do first, or the
-    /// round goes to others than at most so many sockets.
+    /// Delivers a round now, as far as that is not the shard's own work: nothing where it is awake or has something to do
+    /// first.
     ///
     /// Whoever calls this holds the hub's lock, and so does whoever puts something into the queue that must come before
     /// the round: what stands in the queue now is all there is of it.
-    pub fn deliver(&self, round: &Arc<Published>, at_most: usize) -> bool {
-        let Ok(mut shard) = self.shard.try_lock() else { return false };
+    pub fn deliver(&self, round: &Arc<Published>, here: Here) -> Delivered {
+        let Ok(mut shard) = self.shard.try_lock() else { return Delivered::Nothing };
         if self.untaken.load(Ordering::Acquire) > 0 {
-            return false;
+            return Delivered::Nothing;
         }
-        shard.as_mut().is_some_and(|shard| shard.deliver(round, at_most))
+        shard.as_mut().map_or(Delivered::Nothing, |shard| shard.deliver(round, here))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<Shard>>> {
@@ -93,7 +113,10 @@ mod tests {
     use crate::protocol::sse::Sse;
     use crate::published::{Format, Moment};
     use crate::shard::bench::Bench;
-    use crate::shard::{Inbox, ShardInput, ShardSender, Socket, SocketJoin};
+    use crate::shard::{BYTES_A_TURN, Inbox, SEATS_A_TURN, ShardInput, ShardSender, Socket, SocketJoin};
+
+    const TWO: Here = Here { sockets: 2, first_turn: false };
+    const FIRST_TURN: Here = Here { sockets: 2, first_turn: true };
 
     /// A shard that nobody moves, as one that sleeps, with so many subscribers, and what delivers to it.
     struct Sleeping {
@@ -114,9 +137,21 @@ mod tests {
         }
 
         fn publish(&self, round_id: u64) -> Bytes {
-            let round = Arc::new(Published::new(self.game, round_id, Bytes::from(round_id.to_string()), 0));
-            self.sender.publish(&round, 2);
+            self.publish_payload(round_id, Bytes::from(round_id.to_string()), TWO)
+        }
+
+        fn publish_payload(&self, round_id: u64, payload: Bytes, here: Here) -> Bytes {
+            let round = Arc::new(Published::new(self.game, round_id, payload, 0));
+            self.sender.publish(&round, here);
             round.frame(Format::plain(Sse.framing()), Moment::Live).clone()
+        }
+
+        /// The shard wakes and does what there is to be done.
+        fn wake(&mut self) {
+            self.served.with(|shard| {
+                shard.take_told(&mut self.inbox);
+                while shard.take_turn().is_some() {}
+            });
         }
 
         /// What each subscriber has in its socket.
@@ -173,6 +208,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_a_longer_delivery_the_first_turn_comes_at_once_and_the_rest_in_order() {
+        let mut sleeping = Sleeping::with(SEATS_A_TURN + 3);
+        let count_of =
+            |received: &[Vec<u8>], frame: &[u8]| received.iter().filter(|seen| *seen == frame).count();
+        let first = sleeping.publish_payload(1, Bytes::from_static(b"1"), FIRST_TURN);
+        let received = sleeping.received();
+        assert_eq!((count_of(&received, &first), count_of(&received, b"")), (SEATS_A_TURN, 3));
+        let second = sleeping.publish_payload(2, Bytes::from_static(b"2"), FIRST_TURN);
+        assert_eq!(count_of(&sleeping.received(), b""), SEATS_A_TURN + 3, "it is the shard's turn");
+        sleeping.wake();
+        let (received, both) = (sleeping.received(), [first, second.clone()].concat());
+        assert_eq!((count_of(&received, &second), count_of(&received, &both)), (SEATS_A_TURN, 3));
+        assert_eq!(sleeping.inbox.shared.untaken.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn large_rounds_are_the_shards_own_work_and_a_turn_ends_with_one() {
+        let mut sleeping = Sleeping::with(2);
+        let large = Bytes::from(vec![b'1'; BYTES_A_TURN]);
+        sleeping.publish_payload(1, large.clone(), TWO);
+        assert_eq!(sleeping.received(), [b"", b""]);
+        sleeping.wake();
+        assert!(sleeping.received().iter().all(|received| !received.is_empty()));
+        let mut sleeping = Sleeping::with(2);
+        sleeping.publish_payload(1, large, FIRST_TURN);
+        assert_eq!(sleeping.received().iter().filter(|received| received.is_empty()).count(), 1);
+    }
+
+    #[tokio::test]
     async fn a_round_does_not_overtake_what_the_shard_was_told_before() {
         let mut sleeping = Sleeping::with(1);
         let (told, _answer) = std::sync::mpsc::channel();
@@ -202,6 +266,6 @@ mod tests {
         assert!(matches!(sleeping.inbox.try_take(), Some(ShardInput::Round(_))));
         drop(sleeping.served);
         let round = Arc::new(Published::new(sleeping.game, 2, Bytes::from("2"), 0));
-        assert!(!sleeping.inbox.shared.deliver(&round, 2), "nor when it has gone");
+        assert!(sleeping.inbox.shared.deliver(&round, TWO) == Delivered::Nothing, "nor when it has gone");
     }
 }

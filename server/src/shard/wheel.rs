@@ -19,6 +19,9 @@ use crate::published::{Format, NOT_A_ROUND, Published};
 /// Members written to before the shard looks at its other work.
 pub const SEATS_A_TURN: usize = 32;
 
+/// Bytes written before the shard looks at its other work: large rounds do not hold up the small ones of other groups.
+pub const BYTES_A_TURN: usize = 256 * 1024;
+
 /// Members written to between two looks at the clock.
 const SEATS_PER_STAMP: usize = 8;
 
@@ -144,8 +147,13 @@ impl<L: Log> Wheel<L> {
     pub fn turn(&mut self, members: &mut Members, metrics: &ProtocolMetrics) -> TurnOutcome {
         let mut outcome = TurnOutcome::default();
         let mut written = 0;
+        let mut written_bytes = 0;
         let mut visited = 0;
-        while written < SEATS_A_TURN && self.behind > 0 && visited <= self.seats.len() {
+        while written < SEATS_A_TURN
+            && written_bytes < BYTES_A_TURN
+            && self.behind > 0
+            && visited <= self.seats.len()
+        {
             // Members that got the same bytes since the last look at the clock are counted together.
             let mut run: Option<(u64, u64, u64)> = None;
             if self.next >= self.seats.len() {
@@ -155,12 +163,13 @@ impl<L: Log> Wheel<L> {
             }
             let begun_ns = begun_ns(metrics);
             for _ in 0..SEATS_PER_STAMP {
-                if self.behind == 0 || self.next >= self.seats.len() {
+                if self.behind == 0 || self.next >= self.seats.len() || written_bytes >= BYTES_A_TURN {
                     break;
                 }
                 visited += 1;
                 let Some((from, to)) = self.write_next(members, &mut outcome) else { continue };
                 written += 1;
+                written_bytes += self.log.bytes_between(from, to);
                 run = match run {
                     Some((first, last, count)) if (first, last) == (from, to) => Some((from, to, count + 1)),
                     Some((first, last, count)) => {
