@@ -79,7 +79,32 @@ pub struct Event<'a> {
 ///
 /// A carriage return as the very last byte is not yet a line's end: a line feed may follow it. Everything is
 /// borrowed except data of several lines.
+#[inline]
 pub fn next_event(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
+    usual_event(bytes).or_else(|| any_event(bytes))
+}
+
+/// The same for a whole event as [`append_event`] writes them, in one scan; `None` for whatever else.
+#[inline]
+fn usual_event(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
+    let rest = bytes.strip_prefix(b"event: ")?;
+    // A search costs more than it saves in lines as short as these.
+    let event_length = rest.iter().position(|byte| !byte.is_ascii_lowercase())?;
+    let (event, rest) = rest.split_at(event_length);
+    let (id, rest) = match rest.strip_prefix(b"\nid: ") {
+        None => (None, rest),
+        Some(rest) => {
+            let (id, rest) = rest.split_at(rest.iter().position(|byte| !byte.is_ascii_digit())?);
+            (Some(id), rest)
+        }
+    };
+    let rest = rest.strip_prefix(b"\ndata: ")?;
+    let (data, rest) = rest.split_at(memchr::memchr2(b'\n', b'\r', rest)?);
+    let rest = rest.strip_prefix(b"\n\n")?;
+    Some((Event { event, id, data: Some(Cow::Borrowed(data)) }, bytes.len() - rest.len()))
+}
+
+fn any_event(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
     let mut event = Event::default();
     let mut at = 0;
     loop {
@@ -157,6 +182,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_usual() {
+        for id in [None, Some(0), Some(u64::MAX)] {
+            let mut out = Vec::new();
+            append_event(&mut out, EVENT_MESSAGE, id, b"{\"round_id\":7}");
+            assert!(usual_event(&out[..out.len() - 1]).is_none());
+            out.extend_from_slice(b"event: ");
+            assert!(usual_event(&out).is_some());
+            assert_eq!(usual_event(&out), any_event(&out));
+        }
+    }
+
+    #[test]
     fn bytes_travel_as_text() {
         let mut out = b"left over".to_vec();
         for bytes in [&b""[..], b"\x87\xa8round_id\n\r\0", &[0xff; 1000]] {
@@ -193,6 +230,15 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_usual_event_is_read_as_any_other(
+            stream in "event: [a-z:é\r]{0,3}\n(id: [0-9 ]{0,3}\n)?data: ?[a-c:\n\r]{0,5}(\n|\n\n|\r\n)[a:d\r\n]{0,3}",
+        ) {
+            let any = any_event(stream.as_bytes());
+            let usual = usual_event(stream.as_bytes());
+            proptest::prop_assert!(usual.is_none() || usual == any, "{usual:?}, {any:?}");
+        }
+
         #[test]
         fn a_stream_means_the_same_wherever_it_is_cut(
             stream in "[a:d \\r\\n]{0,60}", cut in 0usize..60,
