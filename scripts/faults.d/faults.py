@@ -31,7 +31,7 @@ PAYLOAD_BYTES = {"slow": 4096}
 OPEN = "lastmile_open_connections"
 ALONE_SUBSCRIBERS = {"slow": 300}
 # Filling the server takes its time, and must be over before anything counts.
-WARMUP_S = {"limit": 25}
+WARMUP_S = {"limit": 15}
 # What a run costs beyond its own length, at most.
 PATIENCE_S = 90
 
