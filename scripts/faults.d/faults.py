@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -34,6 +35,8 @@ ALONE_SUBSCRIBERS = {"slow": 300}
 WARMUP_S = {"limit": 15}
 # What a run costs beyond its own length, at most.
 PATIENCE_S = 90
+# Until a server that was full lets somebody in again, at most.
+ROOM_PATIENCE_S = 10
 
 
 def scrape(address):
@@ -41,6 +44,18 @@ def scrape(address):
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     return {name: float(value) for name, value in re.findall(r"^(lastmile_\w+(?:\{[^}]*\})?) ([0-9.e+-]+)$", text, re.M)}
+
+
+def scrape_once_let_in(address):
+    """The same of a server that was full: until it has seen that clients have gone, it refuses this one too."""
+    until = time.monotonic() + ROOM_PATIENCE_S
+    while True:
+        try:
+            return scrape(address)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def resident_bytes(pid):
@@ -92,7 +107,7 @@ class Measuring:
                     # A full server has no descriptor left to tell its counters with.
                     pass
                 self.processes.end(injector)
-            counters = counters or scrape(address)
+            counters = counters or scrape_once_let_in(address)
             return {
                 "descriptors": descriptors,
                 "p50_us": case["latency_us"]["p50"],

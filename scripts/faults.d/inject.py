@@ -175,6 +175,24 @@ def limit(address, _redis):
     rest()
 
 
+class LargeRound:
+    """The command that publishes a round of about so many bytes."""
+
+    FIRST = 1_000_000
+
+    def __init__(self, payload_bytes):
+        payload = published_round(self.FIRST, "double", payload_bytes)
+        head = f"*3\r\n$7\r\nPUBLISH\r\n$13\r\nstream:double\r\n${len(payload)}\r\n".encode()
+        number_at = len(head) + payload.index(b"%d" % self.FIRST)
+        self._command = bytearray(head + payload + b"\r\n")
+        self._number = slice(number_at, number_at + len(b"%d" % self.FIRST))
+
+    def numbered(self, round_id):
+        """With this number, of as many digits as the first: only it is written anew."""
+        self._command[self._number] = b"%d" % round_id
+        return self._command
+
+
 def large_rounds(address, redis):
     """A round of nearly 1 MiB on another game twice a second, with five subscribers that read it.
 
@@ -189,17 +207,12 @@ def large_rounds(address, redis):
         by_descriptor[reader.fileno()] = reader
     publisher = socket.socket(socket.AF_UNIX)
     publisher.connect(redis)
-    round_id, next_s = 1_000_000, time.monotonic()
-    payload = published_round(round_id, "double", (1 << 20) - 400)
-    number_at = payload.index(str(round_id).encode())
-    head = f"*3\r\n$7\r\nPUBLISH\r\n$13\r\nstream:double\r\n${len(payload)}\r\n".encode()
-    message = bytearray(head + payload + b"\r\n")
-    number = slice(len(head) + number_at, len(head) + number_at + len(str(round_id)))
+    message = LargeRound((1 << 20) - 400)
+    round_id, next_s = LargeRound.FIRST, time.monotonic()
     thrown_away = bytearray(1 << 20)
     stands()
     while True:
-        message[number] = str(round_id).encode()
-        publisher.sendall(message)
+        publisher.sendall(message.numbered(round_id))
         publisher.recv(64)
         round_id, next_s = round_id + 1, next_s + 0.5
         while (left_s := next_s - time.monotonic()) > 0:
