@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use lastmile_wire::resp;
 use rustix::event::{PollFd, PollFlags, poll};
+use socket2::Socket;
 
 use self::url::Place;
 pub use self::url::{RedisUrl, RedisUrlError};
@@ -58,12 +59,6 @@ pub struct Wire {
     socket: Socket,
 }
 
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl RedisConnection {
     /// Connects, authenticates, selects the database and has Redis answer a `PING`.
     ///
@@ -82,7 +77,7 @@ impl RedisConnection {
             connection.ask("SELECT", &[&url.database.to_string()])?;
         }
         connection.ask("PING", &[])?;
-        connection.socket.set_nonblocking().map_err(unreachable)?;
+        connection.socket.set_nonblocking(true).map_err(unreachable)?;
         Ok(connection)
     }
 
@@ -124,7 +119,7 @@ impl RedisConnection {
 impl Wire {
     /// A connection over TCP that does not block.
     pub fn over_tcp(socket: TcpStream) -> Self {
-        Self { socket: Socket::Tcp(socket) }
+        Self { socket: socket.into() }
     }
 
     /// Writes `commands` and tells how many of their bytes were written: all, unless `give_up` said so while
@@ -196,10 +191,7 @@ impl Wire {
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Socket::Tcp(socket) => socket.as_fd(),
-            Socket::Unix(socket) => socket.as_fd(),
-        }
+        self.socket.as_fd()
     }
 }
 
@@ -210,7 +202,7 @@ impl Place {
                 let socket = UnixStream::connect(path)?;
                 socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
                 socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-                Ok(Socket::Unix(socket))
+                Ok(socket.into())
             }
             Self::Tcp { host, port } => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
@@ -220,36 +212,13 @@ impl Place {
                             socket.set_nodelay(true)?;
                             socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
                             socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-                            return Ok(Socket::Tcp(socket));
+                            return Ok(socket.into());
                         }
                         Err(error) => last = error,
                     }
                 }
                 Err(last)
             }
-        }
-    }
-}
-
-impl Socket {
-    fn set_nonblocking(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => socket.set_nonblocking(true),
-            Self::Unix(socket) => socket.set_nonblocking(true),
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => socket.write_all(bytes),
-            Self::Unix(socket) => socket.write_all(bytes),
-        }
-    }
-
-    fn read_exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => socket.read_exact(bytes),
-            Self::Unix(socket) => socket.read_exact(bytes),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use redis::ConnectionAddr;
@@ -11,14 +10,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Stream,
+    socket: Socket,
     limit: Option<Duration>,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 impl Connection {
@@ -28,13 +21,13 @@ impl Connection {
     /// # Errors
     /// What the last attempt failed with; `Unsupported` where TLS is asked for.
     pub fn open(address: &ConnectionAddr, limit: Duration) -> io::Result<Self> {
-        let stream = match address {
+        let socket = match address {
             ConnectionAddr::Unix(path) => {
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
                 // While the other end's queue is full, connecting waits, and so long.
                 socket.set_write_timeout(Some(limit))?;
                 socket.connect(&SockAddr::unix(path)?)?;
-                Stream::Unix(socket.into())
+                socket
             }
             ConnectionAddr::Tcp(host, port) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -45,14 +38,14 @@ impl Connection {
                 let Some(stream) = found else { return Err(last) };
                 stream.set_nodelay(true)?;
                 stream.set_write_timeout(Some(limit))?;
-                Stream::Tcp(stream)
+                stream.into()
             }
             _ => {
                 let problem = "TLS to Redis is not supported; use redis:// or redis+unix://";
                 return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
             }
         };
-        Ok(Self { stream, limit: None })
+        Ok(Self { socket, limit: None })
     }
 
     /// How long a read waits from here on before it gives `WouldBlock`.
@@ -65,10 +58,7 @@ impl Connection {
         if self.limit == limit {
             return Ok(());
         }
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_read_timeout(limit),
-            Stream::Unix(stream) => stream.set_read_timeout(limit),
-        }?;
+        self.socket.set_read_timeout(limit)?;
         self.limit = limit;
         Ok(())
     }
@@ -78,38 +68,25 @@ impl Connection {
     /// # Errors
     /// Where no descriptor is left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        let stream = match &self.stream {
-            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
-            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
-        };
-        Ok(Self { stream, limit: self.limit })
+        Ok(Self { socket: self.socket.try_clone()?, limit: self.limit })
     }
 
     /// Ends it for all who wait on it.
     pub fn cut(&self) {
         // It may have ended by itself.
-        let _ = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
-        };
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
 impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Unix(stream) => stream.read(buffer),
-        }
+        self.socket.read(buffer)
     }
 }
 
 impl Write for Connection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        }
+        self.socket.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -3,11 +3,14 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
+use lastmile_wire::round::MAX_ROUND_BYTES;
+
 /// Room made before a read.
 const READ_BYTES: usize = 16 * 1024;
 
-/// A buffer that has grown beyond this for a large payload is given back.
-const KEEP_BYTES: usize = 256 * 1024;
+/// A buffer that has grown beyond this is given back. What the largest round needs is kept: growing anew for each, page by
+/// page, would hold up the rounds behind it.
+const KEEP_BYTES: usize = 2 * MAX_ROUND_BYTES;
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::group::{GroupId, GroupKey, GroupKind, GroupMembers};
 use super::inbox::MemberKey;
 use super::member::{Outlet, Phase, Progress};
 use super::shared::{Delivered, Here};
-use super::{BYTES_A_TURN, Shard, protocol_of};
+use super::{BYTES_A_TURN, SEATS_A_TURN, Shard, protocol_of};
 use crate::protocol::CloseReason;
 use crate::published::{self, Format, Moment, Published};
 
@@ -141,8 +141,9 @@ impl Shard {
     /// Can be called from any thread, by one who has the hub's lock: what this does never asks the hub.
     pub(super) fn deliver(&mut self, round: &Arc<Published>, here: Here) -> Delivered {
         let Some(sockets) = self.groups.sockets_of(round.game()) else { return Delivered::Nothing };
-        let are_few = sockets <= here.sockets.min(BYTES_A_TURN / round.payload().len().max(1));
-        if !self.active.is_empty() || !(are_few || here.first_turn) {
+        let is_large = sockets.min(SEATS_A_TURN) * round.payload().len() > BYTES_A_TURN;
+        let are_few = sockets <= here.sockets;
+        if is_large || !self.active.is_empty() || !(are_few || here.first_turn) {
             return Delivered::Nothing;
         }
         self.push(round);

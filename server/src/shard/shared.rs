@@ -227,13 +227,17 @@ mod tests {
     async fn large_rounds_are_the_shards_own_work_and_a_turn_ends_with_one() {
         let mut sleeping = Sleeping::with(2);
         let large = Bytes::from(vec![b'1'; BYTES_A_TURN]);
-        sleeping.publish_payload(1, large.clone(), TWO);
-        assert_eq!(sleeping.received(), [b"", b""]);
-        sleeping.wake();
-        assert!(sleeping.received().iter().all(|received| !received.is_empty()));
-        let mut sleeping = Sleeping::with(2);
         sleeping.publish_payload(1, large, FIRST_TURN);
-        assert_eq!(sleeping.received().iter().filter(|received| received.is_empty()).count(), 1);
+        assert_eq!(sleeping.received(), [b"", b""]);
+        let received =
+            |sleeping: &mut Sleeping| sleeping.received().iter().map(Vec::is_empty).collect::<Vec<_>>();
+        sleeping.served.with(|shard| {
+            shard.take_told(&mut sleeping.inbox);
+            shard.take_turn();
+        });
+        assert_eq!(received(&mut sleeping), [false, true]);
+        sleeping.served.with(Shard::take_turn);
+        assert_eq!(received(&mut sleeping)[1..], [false]);
     }
 
     #[tokio::test]
