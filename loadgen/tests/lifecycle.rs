@@ -59,22 +59,24 @@ fn a_run_measures_all_protocols_of_the_real_server_and_leaves_only_its_results()
 #[test]
 fn the_newest_result_is_always_under_the_same_name() {
     let place = Place::new();
-    let run = || {
+    let run = |flags: &[&str]| {
         let mut command = lastmile(&["run", "--protocols", "ws", "--connections", "1", "--warmup", "0s"]);
-        command.args(["--duration", "100ms", "--json"]).current_dir(place.path());
+        command.args(["--duration", "100ms", "--json"]).args(flags).current_dir(place.path());
         command.env("LASTMILE_SERVER_BIN", place.path().join("lastmile-server"));
         let output = command.output().unwrap();
         assert_exit(&output, 0);
         result_of(&output)
     };
     let latest = place.path().join("results/latest");
-    for _ in 0..2 {
-        let result = run();
+    for flags in [&[][..], &[], &["--out", "results/named"]] {
+        let result = run(flags);
         let newest = lastmile_reports::store::read(&latest.join("result.json")).unwrap();
         assert_eq!(newest, result);
         assert!(fs::read_link(&latest).unwrap().is_relative());
     }
-    assert_eq!(fs::read_dir(place.path().join("results")).unwrap().count(), 3);
+    run(&["--out", "elsewhere"]);
+    assert!(fs::read_link(&latest).unwrap().ends_with("named"), "who asked for another place knows it");
+    assert_eq!(fs::read_dir(place.path().join("results")).unwrap().count(), 4);
 }
 
 #[test]

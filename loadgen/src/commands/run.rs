@@ -115,7 +115,7 @@ pub fn default_folder(prefix: &str) -> PathBuf {
     std::iter::once(folder.clone()).chain(others.take(1000)).find(|path| !path.exists()).unwrap_or(folder)
 }
 
-/// Writes result and report, and has `results/latest` lead to them.
+/// Writes result and report, and has `results/latest` lead to them where they are in `results`.
 ///
 /// # Errors
 /// [`PreflightError::Output`] where a file can't be written.
@@ -131,17 +131,11 @@ pub fn write(folder: &Path, result: &RunResult) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// `results/latest` leads to the newest result, at every moment to one. A folder of results is not made for a
-/// run that asked for another place.
+/// `results/latest` leads to the newest result in `results`, at every moment to one. What lies elsewhere belongs to whoever
+/// asked for that place, and may be gone soon.
 fn point_latest_at(folder: &Path) -> io::Result<()> {
     let results = Path::new(RESULTS);
-    if !results.is_dir() {
-        return Ok(());
-    }
-    let target = match folder.strip_prefix(results) {
-        Ok(below) => below.to_owned(),
-        Err(_) => fs::canonicalize(folder)?,
-    };
+    let Ok(target) = folder.strip_prefix(results) else { return Ok(()) };
     let beside = results.join(format!(".{LATEST}.{}", std::process::id()));
     let _ = fs::remove_file(&beside);
     symlink(target, &beside)?;
