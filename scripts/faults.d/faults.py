@@ -27,9 +27,9 @@ BINARIES = ROOT / "target/release"
 TOLERANCE = 1.20
 # The payload fills a slow reader's buffers within the warm-up.
 PAYLOAD_BYTES = {"slow": 4096}
-# A reader that is slow has its rounds sent until its buffers are full: without it, others stand in its place.
 # Tells of connections that are nobody's subscriber yet.
 OPEN = "lastmile_open_connections"
+# A reader that is slow has its rounds sent until its buffers are full: without it, others stand in its place.
 ALONE_SUBSCRIBERS = {"slow": 300}
 # Filling the server takes its time, and must be over before anything counts.
 WARMUP_S = {"limit": 15}

@@ -27,9 +27,9 @@ from processes import READY_PATIENCE_S, Failure, Processes, first_line, halves, 
 ROOT = Path(os.environ.get("LASTMILE_ROOT", Path(__file__).resolve().parents[2]))
 BINARIES = Path(os.environ.get("LASTMILE_BINARIES", ROOT / "target/release"))
 HERE = Path(__file__).resolve().parent
-# What ratios are made against.
 # Else the scheduler sets clients behind the server they hear, on its own core, and decides the figures by luck.
 SERVER_CORES, CLIENT_CORES = halves()
+# What ratios are made against.
 REFERENCES = ["bun", "floor", "floor-joined"]
 # How long a measurement may take beyond its own length.
 RUN_PATIENCE_S = 120
