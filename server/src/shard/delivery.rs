@@ -140,10 +140,13 @@ impl Shard {
     /// Delivers a round as far as it may be done `here`, where nothing else is to be done and all who get it are sockets.
     /// Can be called from any thread, by one who has the hub's lock: what this does never asks the hub.
     pub(super) fn deliver(&mut self, round: &Arc<Published>, here: Here) -> Delivered {
+        if !self.active.is_empty() {
+            return Delivered::Nothing;
+        }
         let Some(sockets) = self.groups.sockets_of(round.game()) else { return Delivered::Nothing };
         let is_large = sockets.min(SEATS_A_TURN) * round.payload().len() > BYTES_A_TURN;
         let are_few = sockets <= here.sockets;
-        if is_large || !self.active.is_empty() || !(are_few || here.first_turn) {
+        if is_large || !(are_few || here.first_turn) {
             return Delivered::Nothing;
         }
         self.push(round);
